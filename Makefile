@@ -1,0 +1,48 @@
+# Python 3.11 or newer and make are all that is needed: everything else is fetched into the
+# checkout, uv into .tools and the packages of uv.lock into .venv.
+PYTHON ?= python3
+UV := .tools/bin/uv
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+export DBT_PROFILES_DIR := profiles
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format check docs kill-test clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.installed  ## Fetch uv and the locked packages into the checkout
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		"Name another with make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.installed: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --frozen --quiet --python $(PYTHON) --no-python-downloads
+	@touch $@
+
+demo: setup  ## Generate a small streaming service and find its personas
+	$(BIN)/personas demo
+
+test: setup lint  ## Lint and run every test
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: setup  ## Check style, types and SQL
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python tests/scripts/lint_sql.py
+
+format: setup  ## Put Python into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: setup  ## Write target/static_index.html: lineage and descriptions in one page
+	PERSONAS_DATABASE=target/docs.duckdb $(BIN)/dbt docs generate --static --empty-catalog
+
+clean:  ## Remove what is built, not what is fetched
+	rm -rf target logs demo exports

@@ -1,0 +1,126 @@
+{#
+    The thresholds: what each means, in which unit, which values make sense, and what moves with it.
+    `decides` names the partition list whose partitions are rebuilt when the value changes; none
+    where the value only decides which partitions there are.
+#}
+{% macro definitions() %}
+    {{ return({
+        'default_timezone': {
+            'decides': 'source_dates',
+            'is': 'the time zone of viewers whose own is not known or not valid',
+            'unit': 'IANA name',
+        },
+        'day_starts_at_hour': {
+            'decides': 'source_dates', 'minimum': 0, 'maximum': 12,
+            'is': 'the local hour at which an activity date begins, so that a night is one day',
+            'unit': 'hour',
+        },
+        'min_watch_seconds': {
+            'decides': 'activity_dates', 'minimum': 0,
+            'is': 'the watch time of a content on a day from which it counts as watched',
+            'unit': 'seconds',
+        },
+        'lookback_days': {
+            'decides': 'as_of_dates', 'minimum': 168,
+            'is': 'how far back an evaluation date looks; twice the longest window at least',
+            'unit': 'days',
+        },
+        'as_of_weekday': {
+            'decides': none,
+            'choices': [
+                'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'
+            ],
+            'is': 'the weekday of the weekly evaluation dates', 'unit': 'name of a weekday',
+        },
+        'as_of_history_weeks': {
+            'decides': none, 'minimum': 0, 'maximum': 520,
+            'is': 'how many weekly evaluation dates are kept; 0 = the latest date only',
+            'unit': 'weeks',
+        },
+        'period_gap_days': {
+            'decides': 'as_of_dates', 'minimum': 1, 'maximum': 27,
+            'is': 'how many days may lie between two active dates of one activity period',
+            'unit': 'days; 1 = consecutive dates',
+        },
+        'binge_min_episodes': {
+            'decides': 'as_of_dates', 'minimum': 2,
+            'is': 'how many episodes of a series within 24 hours make a binge', 'unit': 'episodes',
+        },
+        'exclusivity_method': {
+            'decides': 'persona_dates', 'choices': ['priority'],
+            'is': 'which of several matching personas a viewer gets', 'unit': 'name of a method',
+        },
+    }) }}
+{% endmacro %}
+
+{# Runs before anything else: a value that makes no sense stops the run and names the variable. #}
+{% macro check_definitions() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% for name, definition in definitions().items() %}
+        {% set value = var(name) %}
+        {% if definition.minimum is defined and (value is not integer or value < definition.minimum) %}
+            {% do definition_error(name, value, 'a whole number of at least ' ~ definition.minimum) %}
+        {% elif definition.maximum is defined and value > definition.maximum %}
+            {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
+        {% elif definition.choices is defined and value not in definition.choices %}
+            {% do definition_error(name, value, 'one of ' ~ definition.choices | join(', ')) %}
+        {% elif name == 'default_timezone' and value not in modules.pytz.all_timezones_set %}
+            {% do definition_error(name, value, 'an IANA name such as Europe/Berlin') %}
+        {% endif %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro definition_error(name, value, expected) %}
+    {% do exceptions.raise_compiler_error(
+        'Variable ' ~ name ~ ' (' ~ definitions()[name].is ~ ', in ' ~ definitions()[name].unit
+        ~ ') is ' ~ value ~ '; it must be ' ~ expected ~ '. Change it in dbt_project.yml or --vars.'
+    ) %}
+{% endmacro %}
+
+{#
+    A hash of how the partitions of a list are computed: the thresholds that decide them and the SQL
+    text of the models on the list and of all they read, up to the models of another list.
+    The macros' text is not in dbt's graph: formula_version() stands for it.
+#}
+{% macro definition_version(partition_list) %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% set parts = [formula_version()] %}
+    {% for name, definition in definitions() | dictsort if definition.decides == partition_list %}
+        {% do parts.append(name ~ '=' ~ var(name)) %}
+    {% endfor %}
+    {% set found = {} %}
+    {% set pending = [] %}
+    {% for node in graph.nodes.values() if node.resource_type == 'model' %}
+        {% if node.config.meta.get('partition_list') == partition_list %}
+            {% do pending.append(node.unique_id) %}
+        {% endif %}
+    {% endfor %}
+    {# A list that grows while it is read: each model met adds the models that it reads. #}
+    {% for unique_id in pending if unique_id not in found %}
+        {% set node = graph.nodes.get(unique_id) %}
+        {% if node and node.resource_type == 'model'
+            and node.config.meta.get('partition_list', partition_list) == partition_list %}
+            {% do found.update({unique_id: node.raw_code}) %}
+            {% do pending.extend(node.depends_on.nodes) %}
+        {% endif %}
+    {% endfor %}
+    {% for unique_id, raw_code in found | dictsort %}
+        {% do parts.append(unique_id ~ '=' ~ raw_code) %}
+    {% endfor %}
+    {{ return(local_md5(parts | join('\n'))) }}
+{% endmacro %}
+
+{# The md5 of engine.sql, formulas.sql and rules.sql; a test compares it. Changing it, as the
+   test asks after a change of a formula, rebuilds every partition. #}
+{% macro formula_version() %}{{ return('a7e354ac9284bf809db935d931483bfd') }}{% endmacro %}
+
+{# One hash of all rows of a seed: a changed row is a changed definition. #}
+{% macro seed_version(seed, columns) -%}
+    select
+        md5({{ joined_text(
+            "concat_ws('|', coalesce(cast("
+            ~ columns | join(" as varchar), '-'), coalesce(cast(")
+            ~ " as varchar), '-'))", ';'
+        ) }}) as seed_version
+    from {{ ref(seed) }}
+{%- endmacro %}

@@ -1,0 +1,35 @@
+with contents as (
+    select
+        *,
+        case when content_type = 'episode' then coalesce(series_id, content_id) else content_id end
+            as title_id
+    from {{ ref('stg_contents') }}
+),
+
+title_tags as (
+    select
+        title_id,
+        {{ joined_text("concat_ws('|', tag, is_genre)") }} as tags
+    from {{ ref('title_tags') }}
+    group by title_id
+)
+
+select
+    contents.content_id,
+    contents.title_id,
+    contents.title,
+    coalesce(contents.content_type, 'unknown') as content_type,
+    case when contents.content_type = 'episode' then contents.series_id end as series_id,
+    contents.season_number,
+    contents.episode_number,
+    contents.runtime_seconds,
+    contents.released_on,
+    -- only what a metric depends on: a new synopsis or a better title restates nothing
+    md5(
+        concat_ws(
+            '|', contents.content_id, contents.title_id, coalesce(contents.content_type, '-'),
+            coalesce(contents.series_id, '-'), coalesce(title_tags.tags, '-')
+        )
+    ) as entry_version
+from contents
+left join title_tags on contents.title_id = title_tags.title_id

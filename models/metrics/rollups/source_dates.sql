@@ -1,0 +1,43 @@
+with slices as (
+    select * from {{ source('raw', 'slices') }}
+),
+
+event_types as (
+    {{ seed_version('event_types', ['event_type', 'interaction', 'counts_as_activity']) }}
+),
+
+restatements as (
+    select
+        restated_from,
+        {{ joined_text("concat_ws('|', user_id, timezone)") }} as restated
+    from {{ ref('zone_restatements') }}
+    where restated_from is not null
+    group by restated_from
+),
+
+restated_slices as (
+    select
+        slices.source_date,
+        slices.version,
+        slices.row_count,
+        md5({{ joined_text("concat_ws('|', restatements.restated_from, restatements.restated)") }})
+            as zone_version
+    from slices
+    left join restatements on slices.source_date >= restatements.restated_from
+    group by slices.source_date, slices.version, slices.row_count
+)
+
+select
+    restated_slices.source_date,
+    restated_slices.row_count,
+    md5(
+        concat_ws(
+            '|',
+            restated_slices.version,
+            coalesce(restated_slices.zone_version, '-'),
+            event_types.seed_version,
+            '{{ definition_version("source_dates") }}'
+        )
+    ) as input_version
+from restated_slices
+cross join event_types

@@ -1,0 +1,41 @@
+{#- What was known when is history: a full refresh must not forget it. The look-up in what an
+    earlier run left in user_content_hours is the reason why this is a log: only here is it known
+    whether a viewer was active before the time zone was. -#}
+{%- set earlier_hours = adapter.get_relation(this.database, this.schema, 'user_content_hours')
+    if execute and model.resource_type == 'model' -%}
+
+with user_zones as (
+    select * from {{ ref('user_zones') }}
+    {% if is_incremental() %}
+        where concat_ws('|', user_id, seen_at) not in (
+            select concat_ws('|', user_id, seen_at) from {{ this }}
+        )
+    {% endif %}
+),
+
+first_activity as (
+    {% if earlier_hours %}
+        select
+            user_id,
+            min(source_date) as source_date
+        from {{ earlier_hours }}
+        where user_id in (select user_id from user_zones)
+        group by user_id
+    {% else %}
+        select
+            cast(null as string) as user_id,
+            cast(null as date) as source_date
+        where false
+    {% endif %}
+)
+
+select
+    user_zones.user_id,
+    user_zones.timezone,
+    user_zones.seen_at,
+    case
+        when user_zones.valid_from = user_zones.seen_at then cast(user_zones.seen_at as date)
+        else first_activity.source_date
+    end as restated_from
+from user_zones
+left join first_activity on user_zones.user_id = first_activity.user_id

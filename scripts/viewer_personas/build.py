@@ -1,0 +1,172 @@
+"""Building: dbt, run inside this process, with its events turned into progress."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+from dbt_common.invocation import get_invocation_id
+
+from viewer_personas.database import connect
+from viewer_personas.errors import CheckFailed, InputError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass
+class BuildSummary:
+    """What a build did: partitions rebuilt by model, and the checks that warned."""
+
+    invocation_id: str
+    partitions_rebuilt: dict[str, int] = field(default_factory=dict)
+    checks_passed: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def build(
+    database: Path,
+    *,
+    variables: str | None = None,
+    full_refresh: bool = False,
+    tests: bool = True,
+    report: Report = lambda text, done, total: None,
+) -> BuildSummary:
+    """Run every seed, snapshot, model and data test of the dbt project on the database.
+
+    `variables` is YAML for dbt's --vars. Raises `InputError` where there is nothing loaded or a
+    variable is unknown or out of its range, `CheckFailed` where a model or a test fails. What was
+    built before a failure stays; each model is replaced in one transaction.
+    """
+    _check_variables(variables)
+    with connect(database, read_only=True) as connection:
+        if not _is_loaded(connection):
+            raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if not tests:
+        arguments += ["--exclude-resource-type", "test"]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    if variables:
+        arguments += ["--vars", variables]
+    result = invoke(arguments, database, report)
+    summary = BuildSummary(invocation_id=get_invocation_id())
+    _collect(result, summary)
+    with connect(database, read_only=True) as connection:
+        summary.partitions_rebuilt = _partitions_rebuilt(connection, summary.invocation_id)
+    return summary
+
+
+def parse(database: Path) -> Manifest:
+    """The project as dbt reads it: models, exposures and their settings. Opens no database."""
+    result = invoke(["parse"], database, lambda text, done, total: None)
+    assert isinstance(result.result, Manifest)
+    return result.result
+
+
+def invoke(arguments: list[str], database: Path, report: Report) -> dbtRunnerResult:
+    """Run one dbt command against the database, and let go of the file afterwards.
+
+    Raises `InputError` where dbt stops before it runs a node: the project, a variable or an option
+    is wrong.
+    """
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "LogStartLine":
+            report(event.data.description, event.data.index - 1, event.data.total)
+
+    with _environment(database):
+        try:
+            result = dbtRunner(callbacks=[on_event]).invoke(
+                [
+                    *arguments,
+                    *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT / "profiles")),
+                    *("--log-level", "none"),
+                ]
+            )
+        finally:
+            DuckDBConnectionManager.close_all_connections()
+    if result.exception:
+        raise InputError(_first_words(str(result.exception)))
+    return result
+
+
+@contextmanager
+def _environment(database: Path) -> Iterator[None]:
+    """profiles.yml reads the database from the environment; put back what was there."""
+    before = os.environ.get("PERSONAS_DATABASE")
+    os.environ["PERSONAS_DATABASE"] = str(database.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PERSONAS_DATABASE"]
+        else:
+            os.environ["PERSONAS_DATABASE"] = before
+
+
+def _check_variables(variables: str | None) -> None:
+    if not variables:
+        return
+    try:
+        given = yaml.safe_load(variables)
+    except yaml.YAMLError as error:
+        raise InputError(f"--vars is no YAML: {_first_words(str(error))}") from error
+    if not isinstance(given, dict):
+        raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
+    known = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    for name in given:
+        if name not in known:
+            raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
+
+
+def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
+    tables = connection.execute(
+        "select count(*) from information_schema.tables"
+        " where table_schema = 'raw' and table_name = 'slices'"
+    ).fetchall()
+    return tables[0][0] == 1 and bool(
+        connection.execute("select count(*) from raw.slices").fetchall()[0][0]
+    )
+
+
+def _collect(result: dbtRunnerResult, summary: BuildSummary) -> None:
+    failures = []
+    for node in getattr(result.result, "results", []):
+        message = f"{node.node.name}: {_first_words(node.message or str(node.status))}"
+        if node.status in ("error", "fail"):
+            failures.append(message)
+        elif node.status == "warn":
+            summary.warnings.append(message)
+        elif node.status == "pass":
+            summary.checks_passed += 1
+    if failures:
+        raise CheckFailed("dbt build failed:\n" + "\n".join(f"  {line}" for line in failures))
+    if not result.success:
+        raise CheckFailed("dbt build failed; logs/dbt.log says where.")
+
+
+def _partitions_rebuilt(
+    connection: duckdb.DuckDBPyConnection, invocation_id: str
+) -> dict[str, int]:
+    rows = connection.execute(
+        "select model, count(*) from metrics.partition_ledger"
+        " where invocation_id = $1 group by model order by model",
+        [invocation_id],
+    ).fetchall()
+    return dict(rows)
+
+
+def _first_words(message: str) -> str:
+    """A message in one line, without dbt's frame around it."""
+    lines = [line.strip() for line in message.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("> in macro", "> called by"))]
+    return " ".join(kept)[:600]

@@ -1,0 +1,395 @@
+"""The command `personas`."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from viewer_personas import demo as demo_service
+from viewer_personas import recovery
+from viewer_personas.build import PROJECT, BuildSummary, Report, parse
+from viewer_personas.build import build as run_build
+from viewer_personas.config import load_sources
+from viewer_personas.database import DEFAULT_DATABASE, connect
+from viewer_personas.errors import InputError, PersonasError
+from viewer_personas.explain import Clause, Explanation
+from viewer_personas.explain import explain as run_explain
+from viewer_personas.export import ExportSummary, export_files
+from viewer_personas.load import LoadSummary
+from viewer_personas.load import load as run_load
+from viewer_personas.summary import Contents, database_contents
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explainable viewer personas from the raw events of a streaming service.",
+)
+# Results go to standard output; progress and errors do not get into a machine's way.
+console = Console(highlight=False)
+progress_console = Console(stderr=True, highlight=False)
+
+SourcesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--sources",
+        help="Where events, contents and users come from (YAML).  [default: profiles/sources.yml]",
+        show_default=False,
+    ),
+]
+DatabaseOption = Annotated[
+    Path, typer.Option("--database", envvar="PERSONAS_DATABASE", help="The DuckDB file.")
+]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option("--since", formats=["%Y-%m-%d"], help="First UTC day to load.", metavar="DATE"),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--until", formats=["%Y-%m-%d"], help="Last UTC day to load.", metavar="DATE"),
+]
+VarsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vars", help="Thresholds for this run, such as '{lookback_days: 200}'.", metavar="YAML"
+    ),
+]
+FullRefreshOption = Annotated[
+    bool, typer.Option("--full-refresh", help="Build everything anew from what is loaded.")
+]
+ToOption = Annotated[str, typer.Option("--to", help="Where to export to: files.")]
+ExportsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--exports",
+        help="Directory of the exported files.  [default: exports, beside the database]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def load(
+    sources: SourcesOption = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load what changed at the sources into the raw layer."""
+    summary = _load(sources, database, since, until)
+    _print(as_json, {"load": summary}, [_load_lines(summary)])
+
+
+@app.command()
+def build(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    full_refresh: FullRefreshOption = False,
+    variables: VarsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build metrics and personas; only the partitions whose inputs or definitions changed."""
+    summary = _build(database, full_refresh, variables)
+    _print(as_json, {"build": summary}, [_build_lines(summary)])
+
+
+@app.command()
+def export(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    to: ToOption = "files",
+    exports: ExportsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export what the exposures name."""
+    summary = _export(database, to, exports)
+    _print(as_json, {"export": summary}, [_export_lines(summary)])
+
+
+@app.command()
+def run(
+    sources: SourcesOption = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    full_refresh: FullRefreshOption = False,
+    variables: VarsOption = None,
+    to: ToOption = "files",
+    exports: ExportsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load, build and export in turn."""
+    results, lines = _run(sources, database, since, until, full_refresh, variables, to, exports)
+    _print(as_json, results, lines)
+
+
+@app.command()
+def explain(
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The viewer, as the service names them.")
+    ],
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            "--as-of",
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="Evaluation date; else the latest.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a viewer has the persona that they have."""
+    with connect(database, read_only=True) as connection:
+        explanation = run_explain(connection, user, _day(as_of))
+    _print(as_json, dataclasses.asdict(explanation), _explanation_lines(explanation))
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--directory", help="Where the demo service and its results go.")
+    ] = Path("demo"),
+    viewers: Annotated[int, typer.Option("--viewers", help="Number of viewers.")] = 2000,
+    days: Annotated[int, typer.Option("--days", help="Number of days of events.")] = 120,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another audience.")] = 7,
+    noise: Annotated[
+        float, typer.Option("--noise", help="How far viewers stray from their behaviour.")
+    ] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a small streaming service, run everything on it, and check what was planted."""
+    settings = {"viewers": viewers, "days": days, "seed": seed, "noise": noise}
+    _generate(directory, settings)
+    database = directory / "personas.duckdb"
+    results, lines = _run(
+        directory / "sources.yml", database, None, None, False, None, "files", None
+    )
+    with connect(database, read_only=True) as connection:
+        recovered = recovery.recovery(connection, directory / "truth.csv")
+        examples = connection.execute(
+            "select persona, min(user_id) from personas.user_personas"
+            " where as_of_date = (select max(as_of_date) from metrics.as_of_dates)"
+            " and persona <> 'casual' group by persona order by persona"
+        ).fetchall()
+    lines += [
+        "",
+        recovery.render(recovered),
+        "",
+        "Ask why:",
+        *(
+            f"  personas explain {user} --database {escape(str(database))}   [dim]# {persona}[/dim]"
+            for persona, user in examples
+        ),
+    ]
+    _print(as_json, {**results, "recovery": recovery.to_dict(recovered)}, lines)
+
+
+def main() -> None:
+    """Run the command; an error that a person can act on is one message and its exit status."""
+    try:
+        app()
+    except PersonasError as error:
+        progress_console.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_status)
+
+
+# --- the steps ---------------------------------------------------------------------------------
+
+
+def _load(
+    sources: Path | None, database: Path, since: datetime | None, until: datetime | None
+) -> LoadSummary:
+    configured = load_sources(sources or PROJECT / "profiles" / "sources.yml")
+    with _progress("Loading") as report:
+        return run_load(configured, database, since=_day(since), until=_day(until), report=report)
+
+
+def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSummary:
+    with _progress("Building") as report:
+        return run_build(database, variables=variables, full_refresh=full_refresh, report=report)
+
+
+def _export(database: Path, to: str, exports: Path | None) -> ExportSummary:
+    if to != "files":
+        raise InputError(f"--to {to}: only files so far")
+    with _progress("Exporting") as report:
+        manifest = parse(database)
+        directory = exports or database.parent / "exports"
+        return export_files(manifest, database, directory, report=report)
+
+
+def _run(
+    sources: Path | None,
+    database: Path,
+    since: datetime | None,
+    until: datetime | None,
+    full_refresh: bool,
+    variables: str | None,
+    to: str,
+    exports: Path | None,
+) -> tuple[dict[str, Any], list[Any]]:
+    loaded = _load(sources, database, since, until)
+    built = _build(database, full_refresh, variables)
+    exported = _export(database, to, exports)
+    with connect(database, read_only=True) as connection:
+        contents = database_contents(connection)
+    results = {"load": loaded, "build": built, "export": exported, "contents": contents}
+    lines = [
+        _load_lines(loaded),
+        _build_lines(built),
+        _export_lines(exported),
+        "",
+        *_contents_lines(contents),
+        "",
+        f"Database: {escape(str(database))}",
+        f"Exports:  {escape(str(exported.directory))}",
+    ]
+    return results, lines
+
+
+def _generate(directory: Path, settings: dict[str, Any]) -> None:
+    """Generate the demo service, unless the directory already holds it for these settings."""
+    written = directory / "settings.json"
+    if written.exists() and json.loads(written.read_text()) == settings:
+        return
+    written.unlink(missing_ok=True)
+    with _progress("Generating") as report:
+        demo_service.generate(directory, **settings, report=lambda text: report(text, 0, 0))
+    written.write_text(json.dumps(settings) + "\n")
+
+
+def _day(moment: datetime | None) -> date | None:
+    return moment.date() if moment else None
+
+
+# --- what is printed ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(step: str) -> Iterator[Report]:
+    """A live line with a bar on a terminal; elsewhere one line when the step begins."""
+    if not progress_console.is_terminal:
+        progress_console.print(f"{step} …")
+        yield lambda text, done, total: None
+        return
+    columns = (
+        TextColumn(f"{step:10}"),
+        BarColumn(bar_width=30),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=progress_console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(text: str, done: int, total: int) -> None:
+            progress.update(task, description=escape(text), completed=done, total=total or None)
+
+        yield report
+
+
+def _print(as_json: bool, results: dict[str, Any], lines: list[Any]) -> None:
+    if as_json:
+        typer.echo(json.dumps(results, default=_as_json, indent=2, ensure_ascii=False))
+        return
+    for line in lines:
+        console.print(line, soft_wrap=isinstance(line, str))
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
+
+
+def _load_lines(summary: LoadSummary) -> str:
+    lines = [
+        f"Loaded    {summary.slices_loaded} of {summary.slices_total} days read,"
+        f" {summary.slices_changed} changed; {summary.events:,} events,"
+        f" {summary.contents:,} contents, {summary.users:,} users"
+    ]
+    if summary.rejected:
+        lines.append(f"          {summary.rejected:,} rows rejected: see raw.rejected_events")
+    if summary.duplicates:
+        lines.append(f"          {summary.duplicates:,} repeated events left out")
+    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
+    return "\n".join(lines)
+
+
+def _build_lines(summary: BuildSummary) -> str:
+    rebuilt = sum(summary.partitions_rebuilt.values())
+    lines = [f"Built     {rebuilt:,} partitions rebuilt; {summary.checks_passed} checks passed"]
+    lines += [f"          {model}: {count}" for model, count in summary.partitions_rebuilt.items()]
+    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
+    return "\n".join(lines)
+
+
+def _export_lines(summary: ExportSummary) -> str:
+    return (
+        f"Exported  {summary.written} files written, {summary.unchanged} unchanged;"
+        f" {summary.rows:,} rows"
+    )
+
+
+def _contents_lines(contents: Contents) -> list[str]:
+    if contents.as_of_date is None:
+        return [f"{contents.events:,} events; no complete day yet, so there are no personas."]
+    lines = [
+        f"{contents.events:,} events from {contents.first_day} to {contents.last_day};"
+        f" {contents.viewers:,} viewers on {contents.as_of_date},"
+        f" the latest of {contents.as_of_dates} evaluation dates:"
+    ]
+    lines += [
+        f"  {share.label:15} {share.viewers:>9,}  {share.share:6.1%}  {'█' * round(40 * share.share)}"
+        for share in contents.personas
+    ]
+    return lines
+
+
+def _explanation_lines(explanation: Explanation) -> list[str]:
+    lines = [
+        f"[bold]{escape(explanation.user_id)} is a {explanation.label}[/bold] on"
+        f" {explanation.as_of_date}, since {explanation.persona_since}",
+        f"{explanation.definition}",
+        f"Risk of churn: {explanation.churn_risk_level}"
+        + (
+            " (expected of the persona; not estimated yet)"
+            if explanation.churn_risk is None
+            else f" ({explanation.churn_risk:.0%})"
+        ),
+    ]
+    for match in explanation.matches:
+        clearly = "" if match.strength is None else f" (strength {match.strength:.2f} of 3)"
+        lines += ["", f"{match.label}: every clause holds{clearly}"]
+        lines += [_clause_line(clause) for clause in match.clauses]
+    if not explanation.matches:
+        lines += ["", "No rule holds in full."]
+    for match in explanation.near_misses:
+        lines += ["", f"Nearly {match.label}: one clause does not hold"]
+        lines += [_clause_line(clause) for clause in match.clauses]
+    lines += ["", "History:"]
+    lines += [
+        f"  {spell.first_date} to {spell.last_date}  {spell.label}" for spell in explanation.history
+    ]
+    lines += [
+        "",
+        f"What to do: {explanation.strategy}",
+        f"  Content: {explanation.content_policy}",
+        f"  Sending: {explanation.send_policy}",
+    ]
+    return lines
+
+
+def _clause_line(clause: Clause) -> str:
+    mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
+    return f"  {mark} {escape(clause.words)}"

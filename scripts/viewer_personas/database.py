@@ -1,0 +1,59 @@
+"""Opening the DuckDB file with the settings that every step shares."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from viewer_personas.errors import InputError, Unreachable
+
+DEFAULT_DATABASE = Path("viewer_personas.duckdb")
+
+
+def memory_limit() -> str:
+    """The memory that DuckDB may use, the same for the loader, dbt and the exporter."""
+    return os.environ.get("PERSONAS_MEMORY_LIMIT", "4GB")
+
+
+@contextmanager
+def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database for one step and close it again, so that the next step can have it.
+
+    Raises `InputError` where a database that is to be read does not exist or is no DuckDB file,
+    and `Unreachable` where another process holds it.
+    """
+    if read_only and not database.exists():
+        raise InputError(f"{database}: no such database. Run `personas run` first.")
+    database.parent.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect()
+    try:
+        connection.execute(f"set temp_directory = '{_escaped(database)}.tmp'")
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set preserve_insertion_order = false")
+        connection.execute(f"set memory_limit = '{memory_limit()}'")
+        connection.execute("set enable_progress_bar = false")
+        _attach(connection, database, read_only)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, database: Path, read_only: bool) -> None:
+    """Attach under a name of ours: a file personas.duckdb, opened plainly, would be a catalog
+    `personas` with a schema `personas`, and no query could tell the two apart."""
+    mode = " (read_only)" if read_only else ""
+    try:
+        connection.execute(f"attach '{_escaped(database)}' as opened_database{mode}")
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise Unreachable(
+                f"{database}: another process has this database open. Wait for it, then run again."
+            ) from error
+        raise InputError(f"{database}: cannot be opened as a DuckDB file: {error}") from error
+    connection.execute("use opened_database.main")
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,29 @@
+"""Errors that reach the user as one message and an exit status.
+
+0 done · 1 a check or test failed · 2 the input or the configuration is wrong ·
+3 a source or a target cannot be reached.
+"""
+
+
+class PersonasError(Exception):
+    """A failure that a person can act on: the message says what, where and what to do."""
+
+    exit_status = 1
+
+
+class CheckFailed(PersonasError):
+    """A check or a test failed: the data is there, but something about it is wrong."""
+
+    exit_status = 1
+
+
+class InputError(PersonasError):
+    """The input or the configuration is wrong; nothing was changed."""
+
+    exit_status = 2
+
+
+class Unreachable(PersonasError):
+    """A source or a target cannot be reached; the run can be repeated."""
+
+    exit_status = 3

@@ -1,0 +1,309 @@
+"""The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+Connection = duckdb.DuckDBPyConnection
+
+_TABLES = """
+create schema if not exists raw;
+create table if not exists raw.events (
+    event_id varchar,
+    user_id varchar,
+    content_id varchar,
+    event_type varchar,
+    occurred_at timestamp,
+    watch_seconds double,
+    event_count bigint,
+    device varchar,
+    source_date date
+);
+create table if not exists raw.contents (_id varchar, updated_at timestamp, doc json);
+create table if not exists raw.users (_id varchar, updated_at timestamp, doc json);
+create table if not exists raw.slices (
+    source_date date,
+    source_identity varchar,
+    version varchar,
+    row_count bigint,
+    rejected_count bigint,
+    duplicate_count bigint,
+    loaded_at timestamp,
+    run_id varchar
+);
+create table if not exists raw.rejected_events (
+    source varchar,
+    source_date date,
+    reason varchar,
+    row json
+);
+-- Which days are in which version of a file: spares the files driver a second look at each file.
+create table if not exists raw.source_files (
+    file varchar,
+    size_bytes bigint,
+    modified_at bigint,
+    mapping_version varchar,
+    source_date date,
+    row_count bigint
+);
+"""
+
+_EVENT_COLUMNS = (
+    "event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count, device"
+)
+# The lengths first, so that no two different rows give the same text: a null has none, '' has 0.
+_EVENT_AS_TEXT = """concat(
+    strlen(event_id), '|', strlen(user_id), '|', strlen(content_id), '|', strlen(event_type), '|',
+    strlen(device), '|', epoch_us(occurred_at), '|', watch_seconds, '|', event_count, '|',
+    event_id, user_id, content_id, event_type, device
+)"""
+
+# The range lets DuckDB skip the row groups of other days, which a list alone does not.
+_IN_DAYS = "source_date between $first and $last and source_date in (select unnest($days))"
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Days that are replaced together, in one transaction.
+
+    `identities` says for each day what the source says of it (see `raw.slices.source_identity`).
+    `land` inserts the rows of exactly these days into `raw.events`, and the rows of these days that
+    cannot be events into `raw.rejected_events`; it runs inside the transaction.
+    """
+
+    identities: dict[date, str]
+    land: Callable[[Connection], None]
+
+
+@dataclass(frozen=True)
+class SliceChanges:
+    """What one replacement did: slices written, and of them those with another version."""
+
+    slices: int
+    changed: int
+
+
+def create_raw_tables(connection: Connection) -> None:
+    """Create the raw tables that are not there yet, all of them empty."""
+    with transaction(connection):
+        connection.execute(_TABLES)
+
+
+def has_raw_tables(connection: Connection) -> bool:
+    """Whether `create_raw_tables` was run on this database."""
+    query = "select count(*) from duckdb_tables() where schema_name = 'raw' and table_name = ?"
+    return bool(scalar(connection, query, ["source_files"]))
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """All or nothing: whatever is raised inside takes everything back."""
+    connection.execute("begin transaction")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        # A failed commit has already rolled back, and a second rollback would hide its error.
+        with _ignored_rollback_error():
+            connection.execute("rollback")
+        raise
+
+
+@contextmanager
+def _ignored_rollback_error() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.TransactionException:
+        pass
+
+
+def scalar(connection: Connection, query: str, parameters: object = None) -> int:
+    """The one number that a query gives; 0 for null."""
+    row = connection.execute(query, parameters).fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def stored_identities(connection: Connection) -> dict[date, str]:
+    """The source identity of each slice in the database."""
+    query = "select source_date, source_identity from raw.slices"
+    return dict(connection.execute(query).fetchall())
+
+
+def remove_slices(connection: Connection, days: Sequence[date]) -> None:
+    """Take whole days out of the raw layer: events, rejected rows and the slices, in one go."""
+    if days:
+        with transaction(connection):
+            _delete_days(connection, ["events", "rejected_events", "slices"], days)
+
+
+def replace_slices(connection: Connection, batch: SliceBatch, run_id: str) -> SliceChanges:
+    """Replace the days of the batch by what it lands, in one transaction with `raw.slices`.
+
+    Repeated event ids are taken out and counted. If anything fails, the old slices stay.
+    """
+    days = sorted(batch.identities)
+    with transaction(connection):
+        before = _versions(connection, days)
+        _delete_days(connection, ["events", "rejected_events"], days)
+        batch.land(connection)
+        duplicates = _remove_duplicates(connection, days)
+        _write_slices(connection, batch.identities, duplicates, run_id)
+        after = _versions(connection, days)
+    changed = sum(after[day] != before.get(day) for day in days)
+    return SliceChanges(slices=len(days), changed=changed)
+
+
+def _days_parameters(days: Sequence[date]) -> dict[str, object]:
+    return {"first": min(days), "last": max(days), "days": list(days)}
+
+
+def _delete_days(connection: Connection, tables: list[str], days: Sequence[date]) -> None:
+    for table in tables:
+        connection.execute(f"delete from raw.{table} where {_IN_DAYS}", _days_parameters(days))
+
+
+def _versions(connection: Connection, days: Sequence[date]) -> dict[date, str]:
+    query = f"select source_date, version from raw.slices where {_IN_DAYS}"
+    return dict(connection.execute(query, _days_parameters(days)).fetchall())
+
+
+def _remove_duplicates(connection: Connection, days: Sequence[date]) -> dict[date, int]:
+    """Keep of each repeated event_id the smallest row by all columns, whatever came first."""
+    parameters = _days_parameters(days)
+    connection.execute(
+        f"""
+        create or replace temp table repeated_events as
+        select source_date, event_id, count(*) - 1 as extra_rows
+        from raw.events
+        where {_IN_DAYS} and event_id is not null
+        group by source_date, event_id
+        having count(*) > 1
+        """,
+        parameters,
+    )
+    query = "select source_date, sum(extra_rows)::bigint from repeated_events group by source_date"
+    duplicates = dict(connection.execute(query).fetchall())
+    if duplicates:
+        _keep_smallest(connection, parameters)
+    connection.execute("drop table repeated_events")
+    return duplicates
+
+
+def _keep_smallest(connection: Connection, parameters: dict[str, object]) -> None:
+    order = ", ".join(f"{column} asc nulls last" for column in _EVENT_COLUMNS.split(", "))
+    connection.execute(
+        f"""
+        create or replace temp table kept_events as
+        select events.*
+        from raw.events
+        semi join repeated_events using (source_date, event_id)
+        where {_IN_DAYS}
+        qualify row_number() over (partition by source_date, event_id order by {order}) = 1
+        """,
+        parameters,
+    )
+    connection.execute(
+        f"""
+        delete from raw.events
+        where {_IN_DAYS}
+            and (source_date, event_id) in (select (source_date, event_id) from repeated_events)
+        """,
+        parameters,
+    )
+    connection.execute("insert into raw.events select * from kept_events")
+    connection.execute("drop table kept_events")
+
+
+def _write_slices(
+    connection: Connection,
+    identities: dict[date, str],
+    duplicates: dict[date, int],
+    run_id: str,
+) -> None:
+    days = sorted(identities)
+    _delete_days(connection, ["slices"], days)
+    # md5 and not hash(): a version is compared with one that an older DuckDB may have written.
+    # A sum does not depend on the order of the rows, and unlike xor it sees a row that came twice.
+    connection.execute(
+        f"""
+        insert into raw.slices
+        with wanted as (
+            select unnest($days) as source_date,
+                unnest($identities) as source_identity,
+                unnest($duplicates) as duplicate_count
+        ),
+        loaded as (
+            select source_date,
+                count(*) as row_count,
+                sum(md5_number_lower({_EVENT_AS_TEXT})) as checksum
+            from raw.events
+            where {_IN_DAYS}
+            group by source_date
+        ),
+        rejected as (
+            select source_date, count(*) as rejected_count
+            from raw.rejected_events
+            where {_IN_DAYS}
+            group by source_date
+        )
+        select source_date,
+            source_identity,
+            md5(coalesce(row_count, 0) || ' ' || coalesce(checksum, 0)),
+            coalesce(row_count, 0),
+            coalesce(rejected_count, 0),
+            duplicate_count,
+            now() at time zone 'UTC',
+            $run_id
+        from wanted
+        left join loaded using (source_date)
+        left join rejected using (source_date)
+        """,
+        {
+            **_days_parameters(days),
+            "identities": [identities[day] for day in days],
+            "duplicates": [duplicates.get(day, 0) for day in days],
+            "run_id": run_id,
+        },
+    )
+
+
+def replace_documents(connection: Connection, table: str, select: str | None) -> int:
+    """Replace `raw.contents` or `raw.users`, in one transaction; returns the repeated documents.
+
+    `select` gives file, _id (null: the document is rejected), updated_at and doc; None empties the
+    table. Of documents with the same _id the one updated last stays, then the largest by its text.
+    """
+    source = f"{table}: "
+    with transaction(connection):
+        connection.execute(f"delete from raw.{table}")
+        connection.execute(
+            "delete from raw.rejected_events where source_date is null and starts_with(source, ?)",
+            [source],
+        )
+        if select is None:
+            return 0
+        connection.execute(f"create or replace temp table documents as {select}")
+        connection.execute(
+            f"""
+            insert into raw.{table}
+            select _id, updated_at, doc
+            from documents
+            where _id is not null
+            qualify row_number() over (
+                partition by _id order by updated_at desc nulls last, doc::varchar desc
+            ) = 1
+            """
+        )
+        connection.execute(
+            """
+            insert into raw.rejected_events
+            select ? || file, null, 'no id', doc from documents where _id is null
+            """,
+            [source],
+        )
+        found = scalar(connection, "select count(*) from documents where _id is not null")
+        connection.execute("drop table documents")
+        return found - scalar(connection, f"select count(*) from raw.{table}")

@@ -1,0 +1,64 @@
+"""What is in the database, for the end of a run: events, viewers, personas with their shares."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+
+@dataclass(frozen=True)
+class PersonaShare:
+    """How many viewers have a persona on the latest date, and the share of all, 0 to 1."""
+
+    persona: str
+    label: str
+    viewers: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in the database after a run; dates are null where nothing was built yet."""
+
+    events: int
+    first_day: date | None
+    last_day: date | None
+    viewers: int
+    as_of_date: date | None
+    as_of_dates: int
+    personas: list[PersonaShare]
+
+
+def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
+    """Read the figures of a run's summary. Needs a database that was built."""
+    events, first_day, last_day = connection.execute(
+        "select cast(coalesce(sum(row_count), 0) as bigint), min(source_date), max(source_date)"
+        " from raw.slices"
+    ).fetchall()[0]
+    as_of_dates, latest = connection.execute(
+        "select count(*), max(as_of_date) from metrics.as_of_dates"
+    ).fetchall()[0]
+    shares = connection.execute(
+        """
+        select personas.persona, personas.label, count(user_personas.user_id) as viewers
+        from reference.personas as personas
+        left join personas.user_personas as user_personas
+            on personas.persona = user_personas.persona and user_personas.as_of_date = $1
+        group by all
+        order by viewers desc, personas.persona
+        """,
+        [latest],
+    ).fetchall()
+    viewers = sum(row[2] for row in shares)
+    return Contents(
+        events=events,
+        first_day=first_day,
+        last_day=last_day,
+        viewers=viewers,
+        as_of_date=latest,
+        as_of_dates=as_of_dates,
+        personas=[
+            PersonaShare(persona, label, count, count / viewers if viewers else 0.0)
+            for persona, label, count in shares
+        ],
+    )

@@ -1,0 +1,23 @@
+"""dbt's graph does not hold the text of macros, so their version is written down, and checked."""
+
+import hashlib
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_formula_version_is_the_md5_of_the_macros_that_models_use() -> None:
+    """A changed formula must rebuild every partition: macros/definitions.sql says how."""
+    text = b"".join(
+        (PROJECT / "macros" / name).read_bytes()
+        for name in ("engine.sql", "formulas.sql", "rules.sql")
+    )
+    wanted = hashlib.md5(text).hexdigest()
+    definitions = (PROJECT / "macros" / "definitions.sql").read_text()
+    written = re.search(r"macro formula_version\(\) %\}\{\{ return\('(\w*)'\)", definitions)
+    assert written is not None
+    assert written.group(1) == wanted, (
+        f"a macro that models use has changed: write '{wanted}' into formula_version() in"
+        " macros/definitions.sql, so that the next build restates every partition"
+    )
