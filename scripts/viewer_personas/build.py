@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import yaml
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt.contracts.graph.manifest import Manifest
-from dbt_common.invocation import get_invocation_id
 
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+
+# Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -58,26 +59,31 @@ def build(
     if variables:
         arguments += ["--vars", variables]
     result = invoke(arguments, database, report)
+    from dbt_common.invocation import get_invocation_id
+
     summary = BuildSummary(invocation_id=get_invocation_id())
-    _collect(result, summary)
+    _collect(result, summary, database)
     with connect(database, read_only=True) as connection:
         summary.partitions_rebuilt = _partitions_rebuilt(connection, summary.invocation_id)
     return summary
 
 
-def parse(database: Path) -> Manifest:
+def parse(database: Path) -> "Manifest":
     """The project as dbt reads it: models, exposures and their settings. Opens no database."""
     result = invoke(["parse"], database, lambda text, done, total: None)
-    assert isinstance(result.result, Manifest)
-    return result.result
+    manifest: Manifest = result.result
+    return manifest
 
 
-def invoke(arguments: list[str], database: Path, report: Report) -> dbtRunnerResult:
+def invoke(arguments: list[str], database: Path, report: Report) -> "dbtRunnerResult":
     """Run one dbt command against the database, and let go of the file afterwards.
 
     Raises `InputError` where dbt stops before it runs a node: the project, a variable or an option
     is wrong.
     """
+
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
 
     def on_event(event: Any) -> None:
         if event.info.name == "LogStartLine":
@@ -138,20 +144,35 @@ def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
     )
 
 
-def _collect(result: dbtRunnerResult, summary: BuildSummary) -> None:
+def _collect(result: "dbtRunnerResult", summary: BuildSummary, database: Path) -> None:
     failures = []
     for node in getattr(result.result, "results", []):
         message = f"{node.node.name}: {_first_words(node.message or str(node.status))}"
-        if node.status in ("error", "fail"):
+        if node.status == "fail":
+            failures.append(message + _failing_rows(database, node.node.compiled_code))
+        elif node.status == "error":
             failures.append(message)
         elif node.status == "warn":
-            summary.warnings.append(message)
+            summary.warnings.append(message + _failing_rows(database, node.node.compiled_code))
         elif node.status == "pass":
             summary.checks_passed += 1
     if failures:
         raise CheckFailed("dbt build failed:\n" + "\n".join(f"  {line}" for line in failures))
     if not result.success:
         raise CheckFailed("dbt build failed; logs/dbt.log says where.")
+
+
+def _failing_rows(database: Path, query: str) -> str:
+    """The first rows that a failing test found, so that the message names them."""
+    # opened plainly: compiled SQL names the catalogue, which is called as the file
+    with duckdb.connect(str(database), read_only=True) as connection:
+        found = connection.execute(f"select * from ({query}) limit 3")
+        names = [column[0] for column in found.description or []]
+        rows = found.fetchall()
+    return "".join(
+        "\n    " + ", ".join(f"{name}: {value}" for name, value in zip(names, row, strict=True))
+        for row in rows
+    )
 
 
 def _partitions_rebuilt(

@@ -350,7 +350,8 @@ def _contents_lines(contents: Contents) -> list[str]:
         f" the latest of {contents.as_of_dates} evaluation dates:"
     ]
     lines += [
-        f"  {share.label:15} {share.viewers:>9,}  {share.share:6.1%}  {'█' * round(40 * share.share)}"
+        f"  {share.label:15} {share.viewers:>9,}  {share.share:6.1%}"
+        f"  {'█' * round(40 * share.share)}".rstrip()
         for share in contents.personas
     ]
     return lines

@@ -1,6 +1,6 @@
 """Explaining one viewer: the persona, the clauses behind it, the near misses and the history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -92,13 +92,14 @@ def explain(
             " subscription. Check the spelling, or give another date with --as-of."
         )
     matches = _matches(connection, user_id, day)
+    names = [field.name for field in fields(Explanation)][2:-3]
     return Explanation(
-        user_id,
-        day,
-        *rows[0],
-        [match for match in matches if match.is_match],
-        [match for match in matches if not match.is_match],
-        _history(connection, user_id, day),
+        user_id=user_id,
+        as_of_date=day,
+        matches=[match for match in matches if match.is_match],
+        near_misses=[match for match in matches if not match.is_match],
+        history=_history(connection, user_id, day),
+        **dict(zip(names, rows[0], strict=True)),
     )
 
 

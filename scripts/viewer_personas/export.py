@@ -4,14 +4,17 @@ import os
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-from dbt.contracts.graph.manifest import Manifest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from viewer_personas.build import Report
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
 
 
 class FileExport(BaseModel):
@@ -47,7 +50,7 @@ class ExportSummary:
     rows: int = 0
 
 
-def file_exposures(manifest: Manifest) -> list[Exposure]:
+def file_exposures(manifest: "Manifest") -> list[Exposure]:
     """The exposures that are exported to files. Raises `InputError` for settings that are wrong."""
     found = []
     for exposure in manifest.exposures.values():
@@ -70,7 +73,7 @@ def file_exposures(manifest: Manifest) -> list[Exposure]:
 
 
 def export_files(
-    manifest: Manifest,
+    manifest: "Manifest",
     database: Path,
     directory: Path,
     *,

@@ -683,9 +683,10 @@ def _list_files(
     folder = sources_file.absolute().parent
     files: dict[str, SourceFile] = {}
     for path in settings.paths():
-        pattern = os.path.join(folder, path)
-        matches = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        matches = [match for match in matches if os.path.isfile(match)]
+        pattern = folder / path
+        # Path.glob takes no absolute patterns.
+        found = [str(pattern)] if pattern.is_file() else glob.glob(str(pattern), recursive=True)
+        matches = [match for match in found if Path(match).is_file()]
         if not matches:
             raise InputError(f"{sources_file}: {key}.path: no file matches {path} (in {folder})")
         for match in matches:
@@ -705,14 +706,14 @@ def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: s
                 "set it to parquet, csv or json"
             )
         file_format = _ENDINGS[endings[0]]
-    stat = os.stat(path)
+    stat = Path(path).stat()
     return SourceFile(path, name, file_format, stat.st_size, stat.st_mtime_ns)
 
 
 def _check_unchanged(file: SourceFile) -> None:
     """Rows of two versions of a file must not be mixed, nor be taken for one of them."""
     try:
-        stat = os.stat(file.path)
+        stat = Path(file.path).stat()
     except FileNotFoundError:
         raise InputError(f"{file.name}: vanished while it was read. Load again.") from None
     if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.modified_at):

@@ -1,7 +1,7 @@
 """The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 
@@ -107,17 +107,9 @@ def transaction(connection: Connection) -> Iterator[None]:
         connection.execute("commit")
     except BaseException:
         # A failed commit has already rolled back, and a second rollback would hide its error.
-        with _ignored_rollback_error():
+        with suppress(duckdb.TransactionException):
             connection.execute("rollback")
         raise
-
-
-@contextmanager
-def _ignored_rollback_error() -> Iterator[None]:
-    try:
-        yield
-    except duckdb.TransactionException:
-        pass
 
 
 def scalar(connection: Connection, query: str, parameters: object = None) -> int:

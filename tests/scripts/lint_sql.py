@@ -1,4 +1,4 @@
-"""Lint the SQL against a scratch database: the dbt templater opens, and locks, the target's file."""
+"""Lint the SQL against a scratch database: dbt's templater opens, and locks, the target's file."""
 
 import os
 import subprocess

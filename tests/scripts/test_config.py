@@ -126,7 +126,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none.yml: no such file"):
+    with pytest.raises(InputError, match=r"none\.yml: no such file"):
         load_sources(tmp_path / "none.yml")
 
 
@@ -134,7 +134,7 @@ def test_a_folder_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         load_sources(tmp_path)
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary.yml: cannot be read"):
+    with pytest.raises(InputError, match=r"binary\.yml: cannot be read"):
         load_sources(tmp_path / "binary.yml")
 
 

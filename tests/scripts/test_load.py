@@ -99,11 +99,10 @@ def service(tmp_path: Path) -> Service:
 
 def as_csv(rows: list[Row]) -> bytes:
     names = list(rows[0]) if rows else list(COLUMNS.values())
-    lines = [",".join(f'"{name}"' for name in names)]
-    for row in rows:
-        values = ["" if row[name] is None else str(row[name]) for name in names]
-        lines.append(",".join('"' + value.replace('"', '""') + '"' for value in values))
-    return ("\n".join(lines) + "\n").encode()
+    lines = [names]
+    lines += [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    quoted = [["".join(('"', value.replace('"', '""'), '"')) for value in line] for line in lines]
+    return "".join(",".join(line) + "\n" for line in quoted).encode()
 
 
 def as_json_lines(rows: list[Row]) -> bytes:
@@ -122,7 +121,8 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
         source = str(text).replace("'", "''")
         connection.execute(
             f"copy (select * from read_json('{source}', columns = {{{columns}}}, "
-            f"format = 'newline_delimited', hive_partitioning = false)) to '{target}' (format parquet)"
+            f"format = 'newline_delimited', hive_partitioning = false)) "
+            f"to '{target}' (format parquet)"
         )
     text.unlink()
 
@@ -265,10 +265,14 @@ def test_files_may_differ_in_order_types_and_optional_columns(service: Service) 
     )  # fmt: skip
     parquet_of(
         service, "events_2.parquet",
-        "select '2025-01-02' as ts, 5.5 as seconds, 'watch' as action, 1.5 as viewer, 'tv' as device",
+        "select '2025-01-02' as ts, 5.5 as seconds, 'watch' as action, 1.5 as viewer, 'tv' device",
     )  # fmt: skip
     service.load()
-    query = "select user_id, content_id, watch_seconds, device, source_date from raw.events order by all"
+    query = """
+        select user_id, content_id, watch_seconds, device, source_date
+        from raw.events
+        order by all
+    """
     assert service.query(query) == [
         ("1.5", None, 5.5, "tv", date(2025, 1, 2)),
         ("7", "film", None, None, date(2025, 1, 1)),
@@ -437,11 +441,11 @@ def test_no_file_is_named_with_its_key(service: Service) -> None:
 BROKEN = [
     ("events_2.jsonl", as_json_lines([event()]) + b'{"viewer": "bob",\n', "line 3"),
     ("events_2.jsonl", as_json_lines([event()]) + b"[1]\n", "line 2"),
-    ("events_2.jsonl.gz", gzip.compress(as_json_lines([event()] * 900))[:60], "GZIP"),
+    ("events_2.jsonl.gz", gzip.compress(as_json_lines([event()] * 900), mtime=0)[:60], "GZIP"),
     ("events_2.csv", as_csv([event()]) + b"1,2,3\n", "Line: 3"),
     ("events_2.csv", as_csv([event()]) + b"1,2,3,4,5,6\n", "Line: 3"),
     ("events_2.csv", as_csv([event()]) + b'a,b,c,"2025-01-01\n', "Line: 3"),
-    ("events_2.csv.gz", gzip.compress(as_csv([event()] * 900))[:60], ""),
+    ("events_2.csv.gz", gzip.compress(as_csv([event()] * 900), mtime=0)[:60], ""),
     ("events_2.csv.gz", as_csv([event()]), ""),
     ("events_2.parquet", b"no parquet", "Parquet"),
     ("events_2.csv", b"viewer,asset,viewer\n1,2,3\n", "names the column viewer twice"),
@@ -584,6 +588,11 @@ def test_a_vanished_file_takes_its_rows_along(service: Service) -> None:
     ]
     assert (summary.slices_removed, summary.slices_total, summary.rejected) == (1, 2, 0)
     assert summary.events == 2
+    query = "select file, source_date from raw.source_files order by all"
+    assert service.query(query) == [
+        ("events_1.csv", date(2025, 1, 1)),
+        ("events_1.csv", date(2025, 1, 2)),
+    ]
 
 
 @pytest.mark.parametrize("name", ["events_1.csv", "events_1.jsonl", "events_1.csv.gz"])
@@ -602,6 +611,23 @@ def test_a_parquet_file_without_rows_is_legal(service: Service) -> None:
     service.write("events_1.parquet", [event()])
     parquet_of(service, "events_2.parquet", "select 1 as nothing where false")
     assert service.load().events == 1
+
+
+def test_a_file_of_the_same_size_but_another_time_is_read_again(service: Service) -> None:
+    service.write("events.csv", [event("2025-01-01")])
+    service.load()
+    service.write("events.csv", [event("2025-01-02")])
+    service.load()
+    assert service.query("select source_date from raw.events") == [(date(2025, 1, 2),)]
+
+
+def test_a_slice_that_is_replaced_replaces_its_rejected_rows(service: Service) -> None:
+    service.write("events_1.csv", [event(user=None), event(None)])
+    service.load()
+    service.write("events_2.csv", [event(), event(user=None), event("2025-01-02", None)])
+    assert service.load().rejected == 4
+    query = "select rejected_count from raw.slices order by source_date"
+    assert service.query(query) == [(2,), (1,)]
 
 
 def test_a_changed_mapping_reads_everything_again(service: Service) -> None:
@@ -718,7 +744,10 @@ def with_documents(service: Service, **documents: Any) -> None:
 
 
 def test_documents_are_kept_untouched(service: Service) -> None:
-    document = b'{"content_id": 7, "tags": ["a", "b"],  "x": 1.50, "updated_at": "2025-01-02T03:00:00+01:00"}'
+    document = (
+        b'{"content_id": 7, "tags": ["a", "b"],  "x": 1.50, '
+        b'"updated_at": "2025-01-02T03:00:00+01:00"}'
+    )
     service.write("contents.jsonl", document + b"\n")
     service.write("users.csv.gz", [{"_id": "ann", "territory": None, "born": "x"}])
     with_documents(service, contents={"path": "contents*"}, users={"path": "users*"})
@@ -733,7 +762,7 @@ def test_documents_are_kept_untouched(service: Service) -> None:
 
 
 def test_documents_without_id_are_rejected_and_repeated_ones_counted(service: Service) -> None:
-    rows = [
+    rows: list[Row] = [
         {"key": "a", "at": "2025-01-01", "v": 9},
         {"key": "a", "at": "2025-01-02", "v": 1},
         {"key": "a", "at": "2025-01-02", "v": 2},

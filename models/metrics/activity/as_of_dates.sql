@@ -1,6 +1,7 @@
-{%- set weekdays = [
-    'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'
-] -%}
+{%- set weekday_numbers = {
+    'monday': 1, 'tuesday': 2, 'wednesday': 3, 'thursday': 4, 'friday': 5, 'saturday': 6,
+    'sunday': 7
+} -%}
 
 with activity_dates as (
     select * from {{ ref('activity_dates') }}
@@ -25,7 +26,7 @@ listed as (
         activity_dates.activity_date = bounds.latest_date
         or (
             {{ iso_weekday('activity_dates.activity_date') }}
-            = {{ weekdays.index(var('as_of_weekday')) + 1 }}
+            = {{ weekday_numbers[var('as_of_weekday')] }}
             and activity_dates.activity_date
             between {{ plus_days('bounds.first_complete_date', 27) }} and bounds.latest_date
             and activity_dates.activity_date
