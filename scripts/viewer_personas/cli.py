@@ -343,7 +343,10 @@ def _export_lines(summary: ExportSummary) -> str:
 
 def _contents_lines(contents: Contents) -> list[str]:
     if contents.as_of_date is None:
-        return [f"{contents.events:,} events; no complete day yet, so there are no personas."]
+        return [
+            f"{contents.events:,} events; there are personas from the first complete activity date"
+            " on, which takes a loaded day before it and one after it."
+        ]
     lines = [
         f"{contents.events:,} events from {contents.first_day} to {contents.last_day};"
         f" {contents.viewers:,} viewers on {contents.as_of_date},"

@@ -84,7 +84,8 @@ def export_files(
     A date whose file carries the version that the table has is left alone. A file is written under
     a temporary name, counted against the table, and renamed; so a reader sees the old file or the
     new one. Dates that the table no longer has stay: they were published. Raises `InputError`
-    where the table does not exist, `CheckFailed` where it is empty or the counts do not agree.
+    where the table does not exist, `CheckFailed` where it has become empty or the counts do not
+    agree.
     """
     summary = ExportSummary(directory)
     with connect(database, read_only=True) as connection:
@@ -92,6 +93,11 @@ def export_files(
         connection.execute("set preserve_insertion_order = true; set threads = 1")
         for exposure in file_exposures(manifest):
             dates = _dates(connection, exposure)
+            if not dates and any((directory / exposure.settings.directory).rglob("*.parquet")):
+                raise CheckFailed(
+                    f"{exposure.table} is empty, but dates of it were exported before; they stay."
+                    " Look at what was loaded: is a part of the events missing?"
+                )
             for number, (day, version, rows) in enumerate(dates):
                 report(f"{exposure.name} {day}", number, len(dates))
                 _export_date(connection, exposure, day, version, rows, summary)
@@ -108,11 +114,6 @@ def _dates(
         ).fetchall()
     except duckdb.CatalogException as error:
         raise InputError(f"{exposure.table} does not exist. Run `personas build` first.") from error
-    if not rows:
-        raise CheckFailed(
-            f"{exposure.table} is empty, so nothing is exported and what was exported stays."
-            " Are 28 days of events loaded?"
-        )
     return rows
 
 

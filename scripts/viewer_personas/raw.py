@@ -92,12 +92,6 @@ def create_raw_tables(connection: Connection) -> None:
         connection.execute(_TABLES)
 
 
-def has_raw_tables(connection: Connection) -> bool:
-    """Whether `create_raw_tables` was run on this database."""
-    query = "select count(*) from duckdb_tables() where schema_name = 'raw' and table_name = ?"
-    return bool(scalar(connection, query, ["source_files"]))
-
-
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """All or nothing: whatever is raised inside takes everything back."""

@@ -115,6 +115,17 @@ def test_export_of_an_empty_model_fails_and_leaves_what_was_exported(
     assert exported(demo) == before
 
 
+def test_first_day_of_a_service_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(
+        "user_id,event_type,occurred_at\nann,play,2026-01-01T10:00:00Z\n"
+    )
+    (tmp_path / "sources.yml").write_text("events: {driver: files, path: events.csv}\n")
+    database = tmp_path / "first.duckdb"
+    result = run("run", "--sources", str(tmp_path / "sources.yml"), "--database", str(database))
+    assert result.exit_code == 0
+    assert "there are personas from the first complete activity date on" in result.stdout
+
+
 def test_explain_says_why_in_business_words(database: Path) -> None:
     user, label = rows(
         database,
