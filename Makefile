@@ -7,7 +7,7 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format check docs kill-test clean
+.PHONY: help setup demo test lint format docs kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ format: setup  ## Put Python into shape
 
 docs: setup  ## Write target/static_index.html: lineage and descriptions in one page
 	PERSONAS_DATABASE=target/docs.duckdb $(BIN)/dbt docs generate --static --empty-catalog
+
+kill-test: setup  ## Kill load, build and export 30 times at random points, and recover
+	$(BIN)/python tests/scripts/kill_and_recover.py --times 30
 
 clean:  ## Remove what is built, not what is fetched
 	rm -rf target logs demo exports

@@ -47,16 +47,14 @@
         cast(sum(first_tags) as bigint) as tagged_titles,
         case
             when sum(first_tags) >= 2
-                -- between 0 and 1 but for the last digits of the square roots
-                then greatest(
-                    0.0,
-                    least(
-                        1.0,
+                -- rounded, for the square roots are not exact; + 0.0 makes a -0.0 a 0.0
+                then
+                    0.0 + round(
                         1.0
-                        - ({{ exact_sum('power(tag_weight, 2)', 'decimal(28, 12)') }} - sum(first_tags))
-                        / (sum(first_tags) * (sum(first_tags) - 1.0))
+                        - ({{ exact_sum('power(tag_weight, 2)', 'decimal(28, 18)') }} - sum(first_tags))
+                        / (sum(first_tags) * (sum(first_tags) - 1.0)),
+                        12
                     )
-                )
         end as content_diversity,
         substr(min(ranked_genre), 11) as top_genre,
         max(genre_titles) / nullif(cast(sum(first_genres) as double), 0) as top_genre_share
@@ -64,7 +62,7 @@
         select
             {% for key in keys %}{{ titles }}.{{ key }}, {% endfor %}
             title_tags.tag,
-            {{ exact_sum('title_tags.tag_weight', 'decimal(18, 12)') }} as tag_weight,
+            {{ exact_sum('title_tags.tag_weight', 'decimal(28, 18)') }} as tag_weight,
             count(case when title_tags.tag_number = 1 then 1 end) as first_tags,
             count(case when title_tags.genre_number = 1 then 1 end) as first_genres,
             nullif(count(title_tags.genre_number), 0) as genre_titles,

@@ -24,7 +24,7 @@ def project_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the dbt project that the command uses instead, so that a test may change it."""
     copy = tmp_path / "project"
     copy.mkdir()
-    for name in ("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/generic"):
+    for name in ("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests"):
         source = build.PROJECT / name
         if source.is_dir():
             shutil.copytree(source, copy / name)

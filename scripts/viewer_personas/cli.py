@@ -373,8 +373,7 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         ),
     ]
     for match in explanation.matches:
-        clearly = "" if match.strength is None else f" (strength {match.strength:.2f} of 3)"
-        lines += ["", f"{match.label}: every clause holds{clearly}"]
+        lines += ["", f"{match.label}: every clause holds{_how_clearly(match.strength)}"]
         lines += [_clause_line(clause) for clause in match.clauses]
     if not explanation.matches:
         lines += ["", "No rule holds in full."]
@@ -392,6 +391,15 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"  Sending: {explanation.send_policy}",
     ]
     return lines
+
+
+def _how_clearly(strength: float | None) -> str:
+    """The strength in words: in standard deviations of the audience, and at most 3."""
+    if strength is None:
+        return ""
+    if strength < 0.1:
+        return ", one of them only just"
+    return ", all of them clearly" if strength >= 1 else ""
 
 
 def _clause_line(clause: Clause) -> str:

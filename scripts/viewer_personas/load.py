@@ -124,6 +124,7 @@ def _load_events(
         for day, identity in wanted.items()
         if since <= day <= until and stored.get(day) != identity
     }
+    filled = raw.days_with_events(connection, stale)
     raw.remove_slices(connection, gone)
     summary.slices_removed = len(gone)
     if gone:
@@ -137,6 +138,11 @@ def _load_events(
         summary.slices_loaded += changes.slices
         summary.slices_changed += changes.changed
     report("Loading days of events", len(stale), len(stale))
+    emptied = sorted(filled - raw.days_with_events(connection, stale))
+    if emptied:
+        summary.warnings.append(
+            f"{len(emptied)} days had events and have none any more: {emptied[0]} to {emptied[-1]}"
+        )
 
 
 def _count(connection: raw.Connection, summary: LoadSummary) -> None:

@@ -1,6 +1,6 @@
 """The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -116,6 +116,12 @@ def stored_identities(connection: Connection) -> dict[date, str]:
     """The source identity of each slice in the database."""
     query = "select source_date, source_identity from raw.slices"
     return dict(connection.execute(query).fetchall())
+
+
+def days_with_events(connection: Connection, days: Iterable[date]) -> set[date]:
+    """Those of the days whose slice has rows."""
+    query = "select source_date from raw.slices where row_count > 0"
+    return set(days) & {day for (day,) in connection.execute(query).fetchall()}
 
 
 def remove_slices(connection: Connection, days: Sequence[date]) -> None:

@@ -68,7 +68,7 @@ def living(directory: Path, behaviour: str) -> dict[str, tuple[date, date]]:
 
 
 def events(directory: Path) -> duckdb.DuckDBPyConnection:
-    """Table events (viewer, action, asset, title, seconds, happened_at, day: the viewer's TV day)."""
+    """Table events: viewer, action, asset, title, seconds, happened_at, day (the TV day)."""
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
     connection.execute(f"""

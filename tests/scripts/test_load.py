@@ -595,6 +595,19 @@ def test_a_vanished_file_takes_its_rows_along(service: Service) -> None:
     ]
 
 
+def test_a_day_that_lost_all_its_events_is_named(service: Service) -> None:
+    for day in (1, 2, 3):
+        service.write(f"events_{day}.csv", [event(f"2025-01-0{day}")])
+    service.load()
+    (service.folder / "events_2.csv").unlink()
+    summary = service.load()
+    assert summary.warnings == [
+        "1 days had events and have none any more: 2025-01-02 to 2025-01-02"
+    ]
+    assert (summary.events, summary.slices_total) == (2, 3)
+    assert service.load().warnings == []
+
+
 @pytest.mark.parametrize("name", ["events_1.csv", "events_1.jsonl", "events_1.csv.gz"])
 @pytest.mark.parametrize("emptied", [b"", as_csv([])])
 def test_an_emptied_file_is_legal(service: Service, name: str, emptied: bytes) -> None:

@@ -35,7 +35,7 @@ select
     user_zones.seen_at,
     case
         when user_zones.valid_from = user_zones.seen_at then cast(user_zones.seen_at as date)
-        else first_activity.source_date
+        when user_zones.timezone <> '{{ var("default_timezone") }}' then first_activity.source_date
     end as restated_from
 from user_zones
 left join first_activity on user_zones.user_id = first_activity.user_id
