@@ -27,6 +27,36 @@
 {% endmacro %}
 
 {#
+    The active days of `user_days` with island_start: the first day of the run of active days, with
+    at most period_gap_days from one to the next, that the day belongs to. An activity period is
+    what an evaluation date sees of an island, from the first to the last active day in its lookback.
+#}
+{% macro activity_islands(user_days) %}
+    select
+        *,
+        max(
+            case
+                when coalesce(days_since_previous > {{ var('period_gap_days') }}, true)
+                    then activity_date
+            end
+        ) over (
+            partition by user_id
+            order by activity_date asc nulls last
+            rows between unbounded preceding and current row
+        ) as island_start
+    from (
+        select
+            *,
+            {{ days_between(
+                'lag(activity_date) over '
+                ~ '(partition by user_id order by activity_date asc nulls last)',
+                'activity_date'
+            ) }} as days_since_previous
+        from {{ user_days }}
+    ) as days_since_previous
+{% endmacro %}
+
+{#
     What a set of titles is about: one row per value of `keys` with titles, content_diversity,
     top_genre and top_genre_share. `titles` is a CTE with one row per value of `keys` and title_id;
     the model has a CTE title_tags.
@@ -51,7 +81,7 @@
                 then
                     0.0 + round(
                         1.0
-                        - ({{ exact_sum('power(tag_weight, 2)', 'decimal(28, 18)') }} - sum(first_tags))
+                        - ({{ exact_sum('power(tag_weight, 2)', 'decimal(28, 15)') }} - sum(first_tags))
                         / (sum(first_tags) * (sum(first_tags) - 1.0)),
                         12
                     )
@@ -62,7 +92,7 @@
         select
             {% for key in keys %}{{ titles }}.{{ key }}, {% endfor %}
             title_tags.tag,
-            {{ exact_sum('title_tags.tag_weight', 'decimal(28, 18)') }} as tag_weight,
+            {{ exact_sum('title_tags.tag_weight', 'decimal(18, 15)') }} as tag_weight,
             count(case when title_tags.tag_number = 1 then 1 end) as first_tags,
             count(case when title_tags.genre_number = 1 then 1 end) as first_genres,
             nullif(count(title_tags.genre_number), 0) as genre_titles,

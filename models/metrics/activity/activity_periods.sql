@@ -3,113 +3,104 @@ with as_of_dates as (
     where {{ needs_building() }}
 ),
 
+-- each day once, however many dates look back on it
 user_days as (
-    select
-        as_of_dates.as_of_date,
-        as_of_dates.input_version,
-        user_days.*
-    from {{ ref('user_days') }} as user_days
-    inner join as_of_dates
-        on user_days.activity_date between as_of_dates.lookback_start and as_of_dates.as_of_date
+    select * from {{ ref('user_days') }}
+    where
+        activity_date >= (select min(lookback_start) from as_of_dates)
+        and activity_date <= (select max(as_of_date) from as_of_dates)
 ),
 
-days_since_previous as (
-    select
-        *,
-        {{ days_between(
-            'lag(activity_date) over '
-            ~ '(partition by as_of_date, user_id order by activity_date asc nulls last)',
-            'activity_date'
-        ) }} as days_since_previous
-    from user_days
-),
-
-period_days as (
-    select
-        *,
-        max(
-            case
-                when coalesce(days_since_previous > {{ var('period_gap_days') }}, true)
-                    then activity_date
-            end
-        ) over (
-            partition by as_of_date, user_id
-            order by activity_date asc nulls last
-            rows between unbounded preceding and current row
-        ) as period_start
-    from days_since_previous
+island_days as (
+    {{ activity_islands('user_days') }}
 ),
 
 periods as (
     select
-        as_of_date,
-        user_id,
-        period_start,
-        max(activity_date) as period_end,
+        as_of_dates.as_of_date,
+        as_of_dates.input_version,
+        island_days.user_id,
+        island_days.island_start,
+        min(island_days.activity_date) as period_start,
+        max(island_days.activity_date) as period_end,
         count(*) as active_days,
         {% for kind in interaction_kinds() -%}
-            cast(sum({{ kind }}_interactions) as bigint) as {{ kind }}_interactions,
+            cast(sum(island_days.{{ kind }}_interactions) as bigint) as {{ kind }}_interactions,
         {% endfor -%}
-        cast(sum(interactions) as bigint) as interactions,
-        {{ exact_sum('watch_seconds') }} as watch_seconds,
-        max(input_version) as input_version
-    from period_days
-    group by 1, 2, 3
+        cast(sum(island_days.interactions) as bigint) as interactions,
+        {{ exact_sum('island_days.watch_seconds') }} as watch_seconds
+    from island_days
+    inner join as_of_dates
+        on
+            island_days.activity_date >= as_of_dates.lookback_start
+            and island_days.activity_date <= as_of_dates.as_of_date
+    group by 1, 2, 3, 4
+),
+
+-- distinct, because most periods are the same for many dates: their contents are looked at once
+distinct_periods as (
+    select distinct
+        user_id,
+        island_start,
+        period_start,
+        period_end
+    from periods
 ),
 
 content_days as (
     select
-        period_days.as_of_date,
-        period_days.user_id,
-        period_days.period_start,
+        distinct_periods.user_id,
+        distinct_periods.period_start,
+        distinct_periods.period_end,
         user_content_days.watch_interactions,
         user_content_days.is_watched,
         coalesce(contents.title_id, user_content_days.content_id) as title_id,
         coalesce(contents.content_type, 'unknown') as content_type
-    from period_days
+    from distinct_periods
+    inner join island_days
+        on
+            distinct_periods.user_id = island_days.user_id
+            and distinct_periods.island_start = island_days.island_start
+            and distinct_periods.period_start <= island_days.activity_date
+            and distinct_periods.period_end >= island_days.activity_date
     inner join {{ ref('user_content_days') }} as user_content_days
         on
-            period_days.user_id = user_content_days.user_id
-            and period_days.activity_date = user_content_days.activity_date
+            island_days.user_id = user_content_days.user_id
+            and island_days.activity_date = user_content_days.activity_date
     left join {{ ref('contents') }} as contents
         on user_content_days.content_id = contents.content_id
 ),
 
 content_types as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         content_type,
-        sum(watch_interactions) as watch_interactions
+        sum(watch_interactions) as watch_interactions,
+        sum(sum(watch_interactions)) over (partition by user_id, period_start, period_end)
+            as period_watch_interactions
     from content_days
-    where watch_interactions > 0
     group by 1, 2, 3, 4
 ),
 
 -- at most one type can have more than half of the watch interactions
 main_content_types as (
     select
-        content_types.as_of_date,
-        content_types.user_id,
-        content_types.period_start,
-        max(content_types.content_type) as content_type
+        user_id,
+        period_start,
+        period_end,
+        content_type
     from content_types
-    inner join periods
-        on
-            content_types.as_of_date = periods.as_of_date
-            and content_types.user_id = periods.user_id
-            and content_types.period_start = periods.period_start
-    where 2 * content_types.watch_interactions > periods.watch_interactions
-    group by 1, 2, 3
+    where 2 * watch_interactions > period_watch_interactions
 ),
 
 -- distinct, because a title is watched on many days and in many episodes
 watched_titles as (
     select distinct
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         title_id
     from content_days
     where is_watched and title_id is not null
@@ -117,9 +108,9 @@ watched_titles as (
 
 title_counts as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         count(*) as watched_titles
     from watched_titles
     group by 1, 2, 3
@@ -130,7 +121,7 @@ title_tags as (
 ),
 
 title_profiles as (
-    {{ title_profile('watched_titles', ['as_of_date', 'user_id', 'period_start']) }}
+    {{ title_profile('watched_titles', ['user_id', 'period_start', 'period_end']) }}
 )
 
 select
@@ -169,16 +160,16 @@ select
 from periods
 left join main_content_types
     on
-        periods.as_of_date = main_content_types.as_of_date
-        and periods.user_id = main_content_types.user_id
+        periods.user_id = main_content_types.user_id
         and periods.period_start = main_content_types.period_start
+        and periods.period_end = main_content_types.period_end
 left join title_counts
     on
-        periods.as_of_date = title_counts.as_of_date
-        and periods.user_id = title_counts.user_id
+        periods.user_id = title_counts.user_id
         and periods.period_start = title_counts.period_start
+        and periods.period_end = title_counts.period_end
 left join title_profiles
     on
-        periods.as_of_date = title_profiles.as_of_date
-        and periods.user_id = title_profiles.user_id
+        periods.user_id = title_profiles.user_id
         and periods.period_start = title_profiles.period_start
+        and periods.period_end = title_profiles.period_end

@@ -8,24 +8,56 @@ activity_periods as (
     where as_of_date in (select as_of_date from as_of_dates)
 ),
 
-content_days as (
+user_days as (
     select
-        activity_periods.as_of_date,
+        user_id,
+        activity_date
+    from {{ ref('user_days') }}
+    where
+        activity_date >= (select min(lookback_start) from as_of_dates)
+        and activity_date <= (select max(as_of_date) from as_of_dates)
+),
+
+island_days as (
+    {{ activity_islands('user_days') }}
+),
+
+-- distinct, because most periods are the same for many dates: their contents are looked at once
+distinct_periods as (
+    select distinct
         activity_periods.user_id,
         activity_periods.period_start,
+        activity_periods.period_end,
+        island_days.island_start
+    from activity_periods
+    inner join island_days
+        on
+            activity_periods.user_id = island_days.user_id
+            and activity_periods.period_start = island_days.activity_date
+),
+
+content_days as (
+    select
+        distinct_periods.user_id,
+        distinct_periods.period_start,
+        distinct_periods.period_end,
         contents.series_id,
         user_content_days.content_id,
         user_content_days.watch_interactions,
         user_content_days.watch_seconds,
         user_content_days.is_watched,
-        user_content_days.activity_date,
         user_content_days.first_at
-    from activity_periods
+    from distinct_periods
+    inner join island_days
+        on
+            distinct_periods.user_id = island_days.user_id
+            and distinct_periods.island_start = island_days.island_start
+            and distinct_periods.period_start <= island_days.activity_date
+            and distinct_periods.period_end >= island_days.activity_date
     inner join {{ ref('user_content_days') }} as user_content_days
         on
-            activity_periods.user_id = user_content_days.user_id
-            and user_content_days.activity_date
-            between activity_periods.period_start and activity_periods.period_end
+            island_days.user_id = user_content_days.user_id
+            and island_days.activity_date = user_content_days.activity_date
     left join {{ ref('contents') }} as contents
         on user_content_days.content_id = contents.content_id
 ),
@@ -33,9 +65,9 @@ content_days as (
 -- the first day on which the content is watched; any day's first_at is after that of the day before
 first_watches as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         series_id,
         content_id,
         min(first_at) as first_watched_at
@@ -48,7 +80,7 @@ watches_in_24h as (
     select
         *,
         count(*) over (
-            partition by as_of_date, user_id, period_start, series_id
+            partition by user_id, period_start, period_end, series_id
             order by first_watched_at asc nulls last
             range between interval '24' hour preceding and current row
         ) as episodes_in_24h
@@ -58,9 +90,9 @@ watches_in_24h as (
 
 series_watches as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         series_id,
         count(*) as episodes_watched,
         max(episodes_in_24h) as most_episodes_in_24h
@@ -70,9 +102,9 @@ series_watches as (
 
 series_minutes as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         series_id,
         sum(watch_interactions) as watch_interactions,
         {{ exact_sum('watch_seconds') }} as watch_seconds
@@ -83,16 +115,16 @@ series_minutes as (
 
 period_contents as (
     select
-        as_of_date,
         user_id,
         period_start,
+        period_end,
         count(*) as watched_contents
     from first_watches
     group by 1, 2, 3
 )
 
 select
-    series_watches.as_of_date,
+    activity_periods.as_of_date,
     series_watches.user_id,
     series_watches.period_start,
     series_watches.series_id,
@@ -111,17 +143,17 @@ select
 from series_watches
 inner join series_minutes
     on
-        series_watches.as_of_date = series_minutes.as_of_date
-        and series_watches.user_id = series_minutes.user_id
+        series_watches.user_id = series_minutes.user_id
         and series_watches.period_start = series_minutes.period_start
+        and series_watches.period_end = series_minutes.period_end
         and series_watches.series_id = series_minutes.series_id
 inner join period_contents
     on
-        series_watches.as_of_date = period_contents.as_of_date
-        and series_watches.user_id = period_contents.user_id
+        series_watches.user_id = period_contents.user_id
         and series_watches.period_start = period_contents.period_start
+        and series_watches.period_end = period_contents.period_end
 inner join activity_periods
     on
-        series_watches.as_of_date = activity_periods.as_of_date
-        and series_watches.user_id = activity_periods.user_id
+        series_watches.user_id = activity_periods.user_id
         and series_watches.period_start = activity_periods.period_start
+        and series_watches.period_end = activity_periods.period_end

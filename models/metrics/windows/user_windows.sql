@@ -162,25 +162,32 @@ binge_metrics as (
     group by 1, 2, 3
 ),
 
-window_contents as (
+content_sums as (
     select
         windows.as_of_date,
         windows.window_days,
         user_content_days.user_id,
         user_content_days.content_id,
-        contents.series_id,
-        coalesce(contents.title_id, user_content_days.content_id) as title_id,
-        coalesce(contents.content_type, 'unknown') as content_type,
         sum(user_content_days.watch_interactions) as watch_interactions,
         sum(cast(user_content_days.watch_seconds as decimal(18, 6))) as watch_seconds,
         max(case when user_content_days.is_watched then 1 else 0 end) as watched_contents
     from windows
     inner join {{ ref('user_content_days') }} as user_content_days
-        on user_content_days.activity_date between windows.window_start and windows.as_of_date
-    left join {{ ref('contents') }} as contents
-        on user_content_days.content_id = contents.content_id
+        on
+            windows.window_start <= user_content_days.activity_date
+            and windows.as_of_date >= user_content_days.activity_date
     where user_content_days.content_id is not null
-    group by 1, 2, 3, 4, 5, 6, 7
+    group by 1, 2, 3, 4
+),
+
+window_contents as (
+    select
+        content_sums.*,
+        contents.series_id,
+        coalesce(contents.title_id, content_sums.content_id) as title_id,
+        coalesce(contents.content_type, 'unknown') as content_type
+    from content_sums
+    left join {{ ref('contents') }} as contents on content_sums.content_id = contents.content_id
 ),
 
 content_metrics as (
