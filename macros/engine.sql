@@ -49,12 +49,16 @@
     )
 {%- endmacro %}
 
-{# A text inside a JSON document. `path` is a dotted path: `a.b`. Null where it is not there. #}
+{# A scalar inside a JSON document as text. `path` is a dotted path: `a.b`. Null where it is not
+   there, and where a list or an object is. #}
 {% macro json_text(document, path) %}
     {{- return(adapter.dispatch('json_text')(document, path)) -}}
 {% endmacro %}
 {% macro duckdb__json_text(document, path) -%}
-    json_extract_string({{ document }}, '$.{{ path }}')
+    case
+        when json_type({{ document }}, '$.{{ path }}') not in ('ARRAY', 'OBJECT')
+            then json_extract_string({{ document }}, '$.{{ path }}')
+    end
 {%- endmacro %}
 {% macro spark__json_text(document, path) -%}
     get_json_object({{ document }}, '$.{{ path }}')

@@ -251,11 +251,11 @@ def content_days(world: World) -> list[Row]:
 
 
 def series_of(world: World, content_id: str | None) -> str | None:
-    """The series of an episode; None for a content that is not an episode of another content."""
+    """The series of an episode; None for a content that is no episode, or of no known series."""
     if content_type_of(world, content_id) != "episode":
         return None
     series_id: str | None = world.contents[content_id or ""].get("series_id")
-    return series_id if series_id and series_id != content_id else None
+    return series_id or None
 
 
 def title_of(world: World, content_id: str) -> str:
@@ -435,7 +435,7 @@ def user_windows(world: World) -> list[Row]:
                         "window_days": window_days,
                         "user_id": user_id,
                         **_presence_metrics(world, user_id, as_of_date, window_days, in_lookback),
-                        **_period_metrics(periods, series, window_start),
+                        **_period_metrics(periods, series, window_start, as_of_date),
                         **_interaction_metrics(in_window),
                         **_watched_title_metrics(world, in_window, tags, genres),
                         **_watch_metrics(world, in_window),
@@ -460,18 +460,10 @@ def _presence_metrics(
     else:
         known_since = min(active_dates, default=None)
 
-    longest_gap_days = None
-    if active_dates:
-        longest_gap_days = run = 0
-        for day in _dates(max(window_start, min(active_dates)), as_of_date):
-            run = 0 if day in active_dates else run + 1
-            longest_gap_days = max(longest_gap_days, run)
-
     return {
         "active_days": active_days,
         "active_share": active_days / window_days,
         "days_since_last_active": (as_of_date - max(active_dates)).days if active_dates else None,
-        "longest_gap_days": longest_gap_days,
         "days_known": (as_of_date - known_since).days if known_since is not None else None,
         "previous_active_days": previous,
         "activity_trend": _ratio(active_days - previous, active_days + previous),
@@ -492,11 +484,15 @@ def _interaction_metrics(in_window: list[Row]) -> Row:
     }
 
 
-def _period_metrics(periods: list[Row], series: list[Row], window_start: date) -> Row:
+def _period_metrics(
+    periods: list[Row], series: list[Row], window_start: date, as_of_date: date
+) -> Row:
     """Metrics of the user's periods that reach into the window, and of the series in them.
 
     A period's length counts from its first to its last day in the window. What was watched in
-    such a period counts whole, the part before the window included.
+    such a period counts whole, the part before the window included. A gap lies between two periods
+    of the lookback or after the last one, and counts as far as it lies in the window; an inactive
+    day within a period is no gap, and neither are the days before the first period.
     """
     reaching = [period for period in periods if period["period_end"] >= window_start]
     starts = {period["period_start"] for period in reaching}
@@ -505,9 +501,19 @@ def _period_metrics(periods: list[Row], series: list[Row], window_start: date) -
         _days_from_to(max(period["period_start"], window_start), period["period_end"])
         for period in reaching
     ]
+    gaps = [
+        (period["period_end"] + timedelta(days=1), following)
+        for period, following in zip(
+            periods,
+            [*(period["period_start"] for period in periods[1:]), as_of_date + timedelta(days=1)],
+            strict=False,
+        )
+    ]
+    gap_lengths = [max(0, (end - max(start, window_start)).days) for start, end in gaps]
     return {
         "periods": len(reaching),
         "longest_period_days": max(lengths, default=0),
+        "longest_gap_days": max(gap_lengths, default=None),
         "binged_series": len({row["series_id"] for row in series if row["is_binge"]}),
         "most_episodes_in_24h": max((row["most_episodes_in_24h"] for row in series), default=0),
     }
@@ -518,7 +524,7 @@ def _watch_metrics(world: World, in_window: list[Row]) -> Row:
     episodes = {
         content_id
         for content_id in _watched_contents(in_window)
-        if series_of(world, content_id) is not None
+        if content_type_of(world, content_id) == "episode"
     }
     return {
         "watch_minutes": _watch_minutes(in_window),

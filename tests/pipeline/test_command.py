@@ -9,8 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from viewer_personas.cli import app
 from viewer_personas.database import connect
@@ -82,7 +81,7 @@ def test_demo_prints_personas_and_what_was_recovered(demo: Path) -> None:
 def test_export_holds_every_date_and_viewer_of_the_model(demo: Path, database: Path) -> None:
     files = f"{demo}/exports/user_personas/*/*.parquet"
     query = "select as_of_date, user_id, persona, explanation from {} order by all"
-    in_files = duckdb.sql(query.format(f"read_parquet('{files}', hive_partitioning = true)"))
+    in_files = duckdb.execute(query.format(f"read_parquet('{files}', hive_partitioning = true)"))
     assert in_files.fetchall() == rows(database, query.format("personas.user_personas"))
 
 

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import pytest
+
 import reference
 from reference import Event, Persona, Row, Rule, Vars, World
 
@@ -442,6 +443,20 @@ def test_user_last_seen_before_the_window_has_a_gap_as_long_as_the_window() -> N
     assert (row["active_days"], row["previous_active_days"], row["activity_trend"]) == (0, 1, -1.0)
     assert (row["days_since_last_active"], row["longest_gap_days"]) == (28, 28)
     assert (row["periods"], row["interactions"], row["watch_share"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("period_gap_days", "longest_gap_days"),
+    [
+        pytest.param(1, 4, id="consecutive_days_make_a_period"),
+        pytest.param(2, 4, id="one_day_off_belongs_to_the_period"),
+        pytest.param(5, 3, id="four_days_off_belong_to_it_and_the_open_gap_counts"),
+    ],
+)
+def test_days_off_within_a_period_are_no_gap(period_gap_days: int, longest_gap_days: int) -> None:
+    events = [browse(days_ago(day)) for day in (10, 8, 3)]
+    world = make_world(*events, period_gap_days=period_gap_days)
+    assert window(world)["longest_gap_days"] == longest_gap_days
 
 
 def test_unknown_minutes_are_null_and_series_are_then_counted_by_content() -> None:

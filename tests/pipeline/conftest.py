@@ -1,0 +1,60 @@
+"""Fixtures of the pipeline tests: a place of their own for dbt, and a small service."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+from service import Service
+from viewer_personas import build as build_step
+
+# One example costs several builds: nothing is shrunk unless somebody asks for it. CI takes the same
+# examples every time, so that a red run can be repeated.
+settings.register_profile(
+    "builds",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+)
+settings.register_profile("shrink", settings.get_profile("builds"), phases=list(Phase))
+settings.load_profile(os.environ.get("PERSONAS_HYPOTHESIS_PROFILE", "builds"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def project_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the dbt project that all builds of this worker use, with folders of its own.
+
+    Two workers must not share target/, a test may edit a seed, and whoever works on a model while
+    the tests run must not be taken for a changed definition.
+    """
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("macros", "models", "profiles", "seeds", "tests/generic"):
+        shutil.copytree(build_step.PROJECT / name, folder / name)
+    shutil.copy(build_step.PROJECT / "dbt_project.yml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_step, "PROJECT", folder)
+        patch.setenv("PERSONAS_TEST_BUILDS", str(tmp_path_factory.mktemp("builds")))
+        patch.setenv("DBT_LOG_PATH", str(tmp_path_factory.mktemp("logs")))
+        patch.setenv("DBT_WRITE_JSON", "false")  # half a second each time, and nobody reads it
+        patch.setenv("PERSONAS_MEMORY_LIMIT", "1GB")
+        yield folder
+
+
+@pytest.fixture
+def project(project_copy: Path) -> Iterator[Path]:
+    """The project, whose seeds a test may edit: they are put back afterwards."""
+    seeds = {path: path.read_bytes() for path in (project_copy / "seeds").glob("*.csv")}
+    yield project_copy
+    for path, content in seeds.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    """A service without any file yet."""
+    return Service(tmp_path / "service")

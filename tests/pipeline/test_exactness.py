@@ -1,0 +1,612 @@
+"""The tables depend on what was loaded and on the definitions, and on nothing else.
+
+However the events came, the tables are those of one load of everything, to the last bit of every
+number, and a run rebuilds what changed and no more. Shown on generated histories (histories.py):
+each example of a property is a service of VIEWERS viewers, a history for each. In all
+`sum(EXAMPLES.values()) * VIEWERS` = 266 histories, of which 224 are delivered in some disorder.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histories import (
+    CATALOGUE,
+    STEPS,
+    Delivery,
+    World,
+    corrected,
+    deliveries,
+    everything,
+    temporary_folder,
+    worlds,
+)
+from reference import Event, Row, Vars
+from service import PARTITIONS, Events, Service, dates_between, differences
+
+VIEWERS = 14
+EXAMPLES = {"delivery_defaults": 8, "delivery_other_vars": 8, "nothing_after": 3}
+
+# New York's night for everybody, periods with days off, few dates, and a lookback that ends within.
+OTHER_VARS = Vars(
+    default_timezone="America/New_York",
+    day_starts_at_hour=0,
+    lookback_days=168,
+    as_of_weekday="wednesday",
+    as_of_history_weeks=4,
+    period_gap_days=2,
+)
+ACTIVITY_MODELS = {name for name, column in PARTITIONS.items() if column == "activity_date"}
+# What a run knew of a viewer's time zone, and when, is part of these.
+VERSIONS = ("input_version", "history_version")
+PERSONA_MODELS = {"personas.persona_matches", "personas.user_personas"}
+AS_OF_MODELS = {name for name, column in PARTITIONS.items() if column == "as_of_date"}
+
+
+def test_there_are_200_histories() -> None:
+    assert sum(EXAMPLES.values()) * VIEWERS >= 200
+
+
+# --- any delivery -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("examples", "days", "variables"),
+    [
+        pytest.param("delivery_defaults", (31, 60, 95), Vars(), id="defaults"),
+        pytest.param("delivery_other_vars", (40, 200), OTHER_VARS, id="other_vars"),
+    ],
+)
+def test_any_order_of_arrival_gives_the_tables_of_one_load_and_of_a_full_refresh(
+    examples: str, days: tuple[int, ...], variables: Vars
+) -> None:
+    shown = 0
+
+    @settings(max_examples=EXAMPLES[examples])
+    @given(worlds(VIEWERS, days, variables), deliveries())
+    def delivered_in_steps_is_loaded_at_once(world: World, delivery: Delivery) -> None:
+        nonlocal shown
+        with temporary_folder() as folder:
+            service = Service(folder / "in_steps")
+            service.write_users(world.users)
+            deliver(service, world, delivery, variables)
+            in_steps = service.tables()
+
+            events = everything(delivery.folder(world, STEPS - 1))
+            loaded_at_once = load_at_once(
+                folder / "at_once", events, world.contents, world.users, variables
+            )
+            assert differences(in_steps, loaded_at_once.tables()) == {}
+
+            service.build(variables, full_refresh=True)
+            assert differences(in_steps, service.tables()) == {}
+        shown += len(world.histories)
+
+    delivered_in_steps_is_loaded_at_once()
+    assert shown >= EXAMPLES[examples] * VIEWERS
+
+
+def deliver(service: Service, world: World, delivery: Delivery, variables: Vars) -> None:
+    """Change the files step by step, with a load after each and a build after some."""
+    before: dict[str, dict[str, Event]] = {}
+    for step in range(STEPS):
+        folder = delivery.folder(world, step)
+        for name in before.keys() - folder.keys():
+            service.remove_events(name)
+        for name, events in folder.items():
+            if before.get(name) != events:
+                service.write_events(name, events)
+        service.write_contents(delivery.contents(world, step))
+        service.load()
+        if step in delivery.builds_after or step == STEPS - 1:
+            service.build(variables)
+        before = folder
+
+
+# --- nothing after the date ---------------------------------------------------------------------
+
+
+def test_without_everything_after_a_date_its_tables_are_the_same() -> None:
+    shown = 0
+
+    @settings(max_examples=EXAMPLES["nothing_after"])
+    @given(worlds(VIEWERS, (60, 95)), st.integers(0, 100))
+    def past_is_the_same_without_the_future(world: World, choice: int) -> None:
+        nonlocal shown
+        # Somebody is there on the first and the last day, and on the Monday after each date.
+        every_day = {
+            f"every-day-{day}": Event("nobody", None, "impression", datetime.combine(day, time(12)))
+            for day in dates_between(world.first_day, world.last_day)
+        }
+        events = {**world.events, **every_day}
+        with temporary_folder() as folder:
+            whole = load_at_once(folder / "whole", events, world.contents, world.users)
+            dates = [row["as_of_date"] for row in whole.tables()["metrics.as_of_dates"]]
+            as_of_date = dates[choice % len(dates)]
+            last_source_date = as_of_date + timedelta(days=1)
+            known = {
+                event_id: event
+                for event_id, event in events.items()
+                if event.occurred_at.date() <= last_source_date
+            }
+            cut = load_at_once(folder / "cut", known, world.contents, world.users)
+            [latest] = cut.rows("select as_of_date from metrics.as_of_dates where is_latest")
+            assert latest == {"as_of_date": as_of_date}
+            assert (
+                differences(
+                    up_to(as_of_date, whole.tables()),
+                    up_to(as_of_date, cut.tables()),
+                    without=["is_latest"],
+                )
+                == {}
+            )
+        shown += len(world.histories)
+
+    past_is_the_same_without_the_future()
+    assert shown >= EXAMPLES["nothing_after"] * VIEWERS
+
+
+def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows of partitions up to a date: of local dates those whose source dates all are."""
+    kept = dict(tables)
+    for name, rows in tables.items():
+        column = (
+            next(
+                (
+                    part
+                    for part in ("as_of_date", "activity_date", "source_date")
+                    if part in rows[0]
+                ),
+                None,
+            )
+            if rows
+            else None
+        )
+        if column:
+            kept[name] = [row for row in rows if row[column] <= as_of_date]
+    return kept
+
+
+# --- what a change rebuilds -----------------------------------------------------------------------
+
+FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 8, 31)
+LATEST = date(2024, 8, 30)
+SEEN_ONCE = date(2024, 2, 1)  # its lookback ends on 31 July
+DORAS_FIRST = date(2024, 5, 2)
+
+
+def noon(day: date, hour: int = 12) -> datetime:
+    return datetime.combine(day, time(hour))
+
+
+def small_events() -> dict[str, Event]:
+    """Eight months in which not much happens: other_film and the shows are touched on one day."""
+    events = [
+        Event("nobody", None, "impression", noon(FIRST_DAY)),
+        Event("nobody", None, "impression", noon(LAST_DAY)),
+        Event("anna", "other_film", "play", noon(SEEN_ONCE), 3600),
+        Event("anna", "film", "play", noon(date(2024, 4, 3)), 100),
+        Event("anna", "film", "play", noon(date(2024, 4, 3), 13), None),
+        Event("ben", "show_1", "play", noon(date(2024, 6, 10), 19), 1800),
+        Event("ben", "show_2", "play", noon(date(2024, 6, 10), 20), 1800),
+        Event("ben", "film", "click", noon(date(2024, 6, 11))),
+        # of the series itself there is no entry, and nobody touches an episode of it
+        Event("cleo", "soap", "play", noon(date(2024, 7, 2)), 900),
+        Event("cleo", "missing", "play", noon(date(2024, 7, 3)), 900),
+        *(Event("cleo", "report", "play", noon(date(2024, 8, day)), 700) for day in (5, 6, 7, 24)),
+        *(Event("dora", "film", "play", noon(DORAS_FIRST, hour), 700) for hour in (21, 22, 23)),
+        Event("dora", "report", "click", noon(date(2024, 5, 9), 23)),
+    ]
+    return {str(number): event for number, event in enumerate(events)}
+
+
+SMALL_USERS: dict[str, Row] = {
+    "anna": {"timezone": "Asia/Kolkata"},
+    "ben": {"timezone": None, "signed_up_on": date(2024, 3, 5), "cancelled_on": date(2024, 7, 9)},
+    "cleo": {"timezone": "America/New_York"},
+}
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The small service, loaded and built. Only to be copied."""
+    service = Service(tmp_path_factory.mktemp("built_once") / "service")
+    service.write_contents(CATALOGUE)
+    service.write_users(SMALL_USERS)
+    by_day: dict[str, dict[str, Event]] = {}
+    for event_id, event in small_events().items():
+        by_day.setdefault(str(event.occurred_at.date()), {})[event_id] = event
+    for name, events in by_day.items():
+        service.write_events(name, events)
+    service.run()
+    return service
+
+
+@pytest.fixture
+def small(built_once: Service, tmp_path: Path) -> Service:
+    """The small service, loaded and built, to be changed."""
+    return built_once.copy(tmp_path / "small")
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """All partitions that the small service has, and those that a date can reach."""
+
+    source_dates: set[date]
+    activity_dates: set[date]
+    as_of_dates: set[date]
+
+    @classmethod
+    def of(cls, service: Service) -> "Partitions":
+        tables = service.tables()
+        return cls(
+            *(
+                {row[f"{name[:-1]}"] for row in tables[f"metrics.{name}"]}
+                for name in ("source_dates", "activity_dates", "as_of_dates")
+            )
+        )
+
+    def looking_back_on(self, *activity_dates: date) -> set[date]:
+        """The evaluation dates with one of these in their lookback."""
+        return {
+            as_of_date
+            for as_of_date in self.as_of_dates
+            for activity_date in activity_dates
+            if timedelta(0) <= as_of_date - activity_date < timedelta(days=Vars().lookback_days)
+        }
+
+    def from_the_first_of(self, dates: set[date]) -> set[date]:
+        """Who a viewer was before belongs to user_personas: it follows from the first date on."""
+        return {as_of_date for as_of_date in self.as_of_dates if as_of_date >= min(dates)}
+
+    def of_as_of_models(self, dates: set[date]) -> dict[str, set[date]]:
+        """What must be rebuilt when the metrics of these evaluation dates have changed."""
+        return {
+            **dict.fromkeys(AS_OF_MODELS, dates),
+            "personas.user_personas": self.from_the_first_of(dates),
+        }
+
+
+def test_the_small_service_is_what_the_tests_below_take_it_for(built_once: Service) -> None:
+    partitions = Partitions.of(built_once)
+    assert max(partitions.as_of_dates) == LATEST
+    assert len(partitions.as_of_dates) == 27
+    touched = partitions.looking_back_on(SEEN_ONCE)
+    assert (max(touched), len(touched)) == (date(2024, 7, 28), 22)
+    for name in PARTITIONS:
+        assert built_once.tables()[name], name
+
+
+def test_a_second_build_rebuilds_nothing(small: Service) -> None:
+    before = small.tables()
+    assert small.rebuilt(small.run()) == {}
+    assert differences(before, small.tables()) == {}
+
+
+def test_a_file_written_again_with_the_same_events_rebuilds_nothing(small: Service) -> None:
+    for path in sorted((small.folder / "events").glob("*.csv")):
+        path.unlink()
+    small.write_events("all_in_one", small_events())
+    assert small.load().slices_changed == 0
+    assert small.rebuilt(small.build()) == {}
+
+
+def test_a_changed_threshold_of_periods_rebuilds_the_evaluation_dates_only(small: Service) -> None:
+    as_of_dates = Partitions.of(small).as_of_dates
+    variables = Vars(binge_min_episodes=2)
+    summary = small.build(variables)
+    assert small.rebuilt(summary) == dict.fromkeys(AS_OF_MODELS, as_of_dates)
+    assert small.rows("select count(*) as rows from metrics.period_series where is_binge") != [
+        {"rows": 0}
+    ]
+    assert_is_full_load(small, small_events(), variables=variables)
+
+
+def test_a_changed_threshold_of_watching_rebuilds_all_but_the_hours(small: Service) -> None:
+    partitions = Partitions.of(small)
+    variables = Vars(min_watch_seconds=60)
+    summary = small.build(variables)
+    assert small.rebuilt(summary) == {
+        **dict.fromkeys(ACTIVITY_MODELS, partitions.activity_dates),
+        **dict.fromkeys(AS_OF_MODELS, partitions.as_of_dates),
+    }
+    assert_is_full_load(small, small_events(), variables=variables)
+
+
+def test_another_start_of_the_day_rebuilds_everything(small: Service) -> None:
+    variables = OTHER_VARS
+    summary = small.build(variables)
+    assert small.rebuilt(summary).keys() == PARTITIONS.keys()
+    assert_is_full_load(small, small_events(), variables=variables)
+
+
+def test_fewer_evaluation_dates_drop_the_others_and_rebuild_no_metric(small: Service) -> None:
+    variables = Vars(as_of_history_weeks=5)
+    summary = small.build(variables)
+    assert small.rebuilt(summary).keys() == {"personas.user_personas"}
+    assert_is_full_load(small, small_events(), variables=variables)
+
+
+@pytest.mark.parametrize(
+    ("seed", "old", "new", "partitioned_by"),
+    [
+        pytest.param(
+            "persona_rules",
+            "newcomer,1,2,28,active_days,>=,2",
+            "newcomer,1,2,28,active_days,>=,1",
+            None,
+            id="rule",
+        ),
+        pytest.param("personas", "binger,Binger,30", "binger,Binger,5", None, id="priority"),
+        pytest.param(
+            "event_types", "click,browse,true", "click,curate,true", PARTITIONS, id="event_type"
+        ),
+    ],
+)
+def test_a_changed_seed_rebuilds_what_depends_on_it(
+    small: Service, project: Path, seed: str, old: str, new: str, partitioned_by: object
+) -> None:
+    path = project / "seeds" / f"{seed}.csv"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    partitions = Partitions.of(small)
+    rebuilt = small.rebuilt(small.build())
+    if partitioned_by is None:
+        assert rebuilt == dict.fromkeys(PERSONA_MODELS, partitions.as_of_dates)
+    else:
+        assert rebuilt.keys() == PARTITIONS.keys()
+    assert_is_full_load(small, small_events())
+
+
+@pytest.mark.parametrize(
+    ("content_id", "change", "touched_on"),
+    [
+        pytest.param("other_film", corrected, [SEEN_ONCE], id="genre_of_a_film_seen_long_ago"),
+        pytest.param("show_6", corrected, [date(2024, 6, 10)], id="genre_of_another_episode"),
+        pytest.param("show", corrected, [date(2024, 6, 10)], id="genre_of_the_series"),
+        pytest.param("soap_1", corrected, [date(2024, 7, 2)], id="series_touched_without_entry"),
+        pytest.param("show_1", None, [date(2024, 6, 10)], id="entry_taken_away"),
+        pytest.param("missing", corrected, [date(2024, 7, 3)], id="entry_of_an_unknown_content"),
+    ],
+)
+def test_a_corrected_catalogue_entry_restates_the_dates_that_look_back_on_it(
+    small: Service,
+    content_id: str,
+    change: Callable[[Row], Row] | None,
+    touched_on: list[date],
+) -> None:
+    contents = dict(CATALOGUE)
+    if change:
+        contents[content_id] = change(contents.get(content_id, {"content_type": "movie"}))
+    else:
+        del contents[content_id]
+    small.write_contents(contents)
+    partitions = Partitions.of(small)
+    rebuilt = small.rebuilt(small.run())
+    assert_is_full_load(small, small_events(), contents=contents)
+    assert rebuilt == partitions.of_as_of_models(partitions.looking_back_on(*touched_on))
+
+
+def test_a_new_title_a_better_title_and_an_entry_nobody_touched_rebuild_nothing(
+    small: Service,
+) -> None:
+    contents = {
+        **CATALOGUE,
+        "new_film": {"content_type": "movie", "genres": ["brand new"]},
+        "film": {**CATALOGUE["film"], "title": "A much better film", "runtime_seconds": 5400},
+        "film_without_tags": corrected(CATALOGUE["film_without_tags"]),
+    }
+    small.write_contents(contents)
+    assert small.rebuilt(small.run()) == {}
+    assert_is_full_load(small, small_events(), contents=contents)
+
+
+def test_a_new_user_rebuilds_nothing_old(small: Service) -> None:
+    users = {
+        **SMALL_USERS,
+        "new_without_dates": {"timezone": "Asia/Tokyo"},
+        "signs_up_after_the_last_date": {"signed_up_on": LATEST + timedelta(days=1)},
+        "cancelled_without_having_signed_up": {"cancelled_on": date(2024, 4, 1)},
+    }
+    small.write_users(users)
+    assert small.rebuilt(small.run()) == {}
+    assert_is_full_load(small, small_events(), users=users)
+
+
+def test_a_new_subscription_and_a_cancellation_restate_the_dates_from_then_on(
+    small: Service,
+) -> None:
+    users = {
+        **SMALL_USERS,
+        "emil": {"signed_up_on": date(2024, 8, 11)},
+        "ben": {**SMALL_USERS["ben"], "cancelled_on": date(2024, 8, 18)},
+    }
+    small.write_users(users)
+    partitions = Partitions.of(small)
+    rebuilt = small.rebuilt(small.run())
+    assert rebuilt == partitions.of_as_of_models(partitions.from_the_first_of({date(2024, 7, 9)}))
+    assert_is_full_load(small, small_events(), users=users)
+
+
+@pytest.mark.parametrize(
+    ("day", "file"),
+    [
+        pytest.param(SEEN_ONCE - timedelta(days=1), "late", id="in_a_file_of_its_own"),
+        pytest.param(date(2024, 6, 8), "2024-08-31", id="in_the_file_of_another_day"),
+        pytest.param(LAST_DAY, "late", id="on_the_last_day"),
+    ],
+)
+def test_a_late_event_rebuilds_what_it_can_reach_and_no_more(
+    small: Service, day: date, file: str
+) -> None:
+    events = {**small_events(), "late": Event("cleo", "show_3", "play", noon(day, 23), 1800)}
+    of_that_file = {
+        event_id: event
+        for event_id, event in events.items()
+        if event_id == "late" or str(event.occurred_at.date()) == file
+    }
+    small.write_events(file, of_that_file)
+    partitions = Partitions.of(small)
+    rebuilt = small.rebuilt(small.run())
+    reached = {day + timedelta(days=offset) for offset in (-1, 0, 1)}
+    assert rebuilt == {
+        "metrics.user_content_hours": {day},
+        **dict.fromkeys(ACTIVITY_MODELS, reached),
+        **partitions.of_as_of_models(partitions.looking_back_on(*reached)),
+    }
+    assert_is_full_load(small, events)
+
+
+def test_a_new_day_rebuilds_the_new_dates_only(small: Service) -> None:
+    new_day = LAST_DAY + timedelta(days=1)
+    events = {**small_events(), "new": Event("ben", "film", "play", noon(new_day), 1800)}
+    small.write_events(str(new_day), {"new": events["new"]})
+    rebuilt = small.rebuilt(small.run())
+    reached = {new_day + timedelta(days=offset) for offset in (-1, 0, 1)}
+    # The date that was the latest one is no Sunday and is dropped; the new latest one is built.
+    latest = {LAST_DAY}
+    assert rebuilt == {
+        "metrics.user_content_hours": {new_day},
+        **dict.fromkeys(ACTIVITY_MODELS, reached),
+        **dict.fromkeys(AS_OF_MODELS, latest),
+        "personas.user_personas": latest,
+    }
+    assert_is_full_load(small, events)
+
+
+def test_a_day_that_becomes_empty_leaves_no_rows_behind(small: Service) -> None:
+    day = date(2024, 6, 10)
+    small.write_events(str(day), {})
+    events = {
+        event_id: event
+        for event_id, event in small_events().items()
+        if event.occurred_at.date() != day
+    }
+    small.run()
+    assert_is_full_load(small, events)
+
+
+@pytest.mark.parametrize("how_much", ["a_partition", "the_whole_table"])
+def test_rows_deleted_by_hand_come_back(small: Service, how_much: str) -> None:
+    before = small.tables()
+    deleted = {}
+    for name, column in PARTITIONS.items():
+        partitions = {row[column] for row in before[name]}
+        if how_much == "a_partition":
+            partitions = {sorted(partitions)[len(partitions) // 2]}
+            small.execute(f"delete from {name} where {column} = '{min(partitions)}'")
+        else:
+            small.execute(f"delete from {name}")
+        deleted[name] = partitions
+    rebuilt = small.rebuilt(small.build())
+    assert {name: rebuilt[name] & dates for name, dates in deleted.items()} == deleted
+    if how_much == "a_partition":
+        assert rebuilt == deleted
+    assert differences(before, small.tables()) == {}
+
+
+def test_a_table_dropped_by_hand_comes_back(small: Service) -> None:
+    before = small.tables()
+    small.execute("drop table metrics.user_days")
+    assert small.rebuilt(small.build()).keys() == {"metrics.user_days"}
+    assert differences(before, small.tables()) == {}
+
+
+# --- time zones that become known, or change -----------------------------------------------------
+
+
+def test_a_document_that_comes_after_the_events_restates_the_viewers_dates(small: Service) -> None:
+    users = {**SMALL_USERS, "dora": {"timezone": "Asia/Kolkata"}}
+    partitions = Partitions.of(small)
+    small.write_users(users)
+    rebuilt = small.rebuilt(small.run())
+    from_dora_on = {day for day in partitions.source_dates if day >= DORAS_FIRST}
+    assert rebuilt["metrics.user_content_hours"] == from_dora_on
+    assert_is_full_load(small, small_events(), users=users, without=VERSIONS)
+    [hour] = small.rows(
+        "select distinct activity_date, local_hour from metrics.user_content_hours"
+        " where user_id = 'dora' and content_id = 'report'"
+    )
+    assert hour == {"activity_date": date(2024, 5, 10), "local_hour": 4}
+
+    restated = small.tables()
+    assert small.rebuilt(small.run()) == {}
+    small.build(full_refresh=True)
+    assert differences(restated, small.tables()) == {}
+
+
+def test_a_zone_that_changes_holds_from_then_on_and_the_past_keeps_its_own(
+    service: Service,
+) -> None:
+    # The run's clock tells when a zone was first seen: 2024 is before it, 2090 after it.
+    past = {"past": Event("anna", "film", "play", datetime(2024, 5, 1, 22, 0), 600)}
+    future = {"future": Event("anna", "film", "play", datetime(2090, 5, 1, 22, 0), 600)}
+    hours = (
+        "select source_date, activity_date, local_hour from metrics.user_content_hours"
+        " order by source_date"
+    )
+    in_may = {"source_date": date(2024, 5, 1), "activity_date": date(2024, 5, 1), "local_hour": 18}
+    service.write_users({"anna": {"timezone": "America/New_York"}})
+    service.write_events("past", past)
+    service.write_events("future", future)
+    service.run()
+    assert service.rows(hours) == [
+        in_may,
+        {"source_date": date(2090, 5, 1), "activity_date": date(2090, 5, 1), "local_hour": 18},
+    ]
+
+    service.write_users({"anna": {"timezone": "Asia/Kolkata"}})
+    rebuilt = service.rebuilt(service.run())
+    in_kolkata = {
+        "source_date": date(2090, 5, 1),
+        "activity_date": date(2090, 5, 1),
+        "local_hour": 3,
+    }
+    assert service.rows(hours) == [in_may, in_kolkata]
+    assert date(2024, 5, 1) not in rebuilt["metrics.user_content_hours"]
+
+    service.write_users({})
+    service.run()
+    service.build(full_refresh=True)
+    assert service.rows(hours) == [in_may, in_kolkata]
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def load_at_once(
+    folder: Path,
+    events: Events,
+    contents: Mapping[str, Row],
+    users: Mapping[str, Row],
+    variables: Vars | None = None,
+) -> Service:
+    """Another service with all of it in one file, loaded and built once."""
+    service = Service(folder)
+    service.write_contents(contents)
+    service.write_users(users)
+    # in another order than they happened
+    service.write_events("all", dict(sorted(events.items(), key=lambda item: item[0][::-1])))
+    service.run(variables)
+    return service
+
+
+def assert_is_full_load(
+    service: Service,
+    events: Events,
+    *,
+    contents: Mapping[str, Row] = CATALOGUE,
+    users: Mapping[str, Row] = SMALL_USERS,
+    variables: Vars | None = None,
+    without: Iterable[str] = (),
+) -> None:
+    """The tables are those of a new database with all of this in it."""
+    with temporary_folder() as folder:
+        fresh = load_at_once(folder / "fresh", events, contents, users, variables)
+        assert differences(service.tables(), fresh.tables(), without=without) == {}
