@@ -65,6 +65,8 @@ clauses as (
             false
         ) as is_met,
         case
+            -- least() passes over a null: without this, nothing known would be most clear
+            when metric_values.value is null then null
             when spreads.standard_deviation > 0
                 then
                     least(
@@ -99,7 +101,8 @@ alternatives as (
         alternative,
         count(*) as clauses,
         count(case when is_met then 1 end) as clauses_met,
-        min(distance) as strength,
+        -- rounded, so that the last bits of a double decide between no two alternatives
+        round(min(distance), 9) as strength,
         {{ list_of_structs({
             'clause': 'clause', 'metric': 'metric', 'window_days': 'window_days',
             'value': 'value', 'operator': 'operator', 'threshold': 'threshold', 'is_met': 'is_met',

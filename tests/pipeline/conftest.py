@@ -1,28 +1,13 @@
 """Fixtures of the pipeline tests: a place of their own for dbt, and a small service."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 
 from service import Service
 from viewer_personas import build as build_step
-
-# One example costs several builds: nothing is shrunk unless somebody asks for it. CI takes the same
-# examples every time, so that a red run can be repeated.
-settings.register_profile(
-    "builds",
-    deadline=None,
-    derandomize="CI" in os.environ,
-    print_blob=True,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
-)
-settings.register_profile("shrink", settings.get_profile("builds"), phases=list(Phase))
-settings.load_profile(os.environ.get("PERSONAS_HYPOTHESIS_PROFILE", "builds"))
 
 
 @pytest.fixture(scope="session", autouse=True)

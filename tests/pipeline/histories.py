@@ -5,6 +5,7 @@ one of VISITS, at a local time that may be the first or the last minute of a day
 small, so that many histories fit into one build.
 """
 
+import os
 import tempfile
 import zoneinfo
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from reference import Event, Row, Vars
@@ -412,6 +414,25 @@ def deliveries() -> st.SearchStrategy[Delivery]:
 def everything(folder: Folder) -> Events:
     """All events of the files, each once."""
     return {event_id: event for rows in folder.values() for event_id, event in rows.items()}
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+def examples(number: int) -> settings:
+    """So many examples, which cost several builds each: the same in CI every time.
+
+    They are not shrunk, because that takes hundreds of builds: PERSONAS_SHRINK=1 asks for it.
+    """
+    phases = [Phase.explicit, Phase.reuse, Phase.generate]
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        print_blob=True,
+        phases=list(Phase) if "PERSONAS_SHRINK" in os.environ else phases,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    )
 
 
 @contextmanager

@@ -680,7 +680,7 @@ def _judged(
         "alternative": rules[0].alternative,
         "clauses": len(evidence),
         "clauses_met": clauses_met,
-        "strength": min(strengths, default=None),
+        "strength": round(min(strengths), 9) if strengths else None,
         "evidence": evidence,
     }
 

@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from histories import (
@@ -23,6 +23,7 @@ from histories import (
     corrected,
     deliveries,
     everything,
+    examples,
     temporary_folder,
     worlds,
 )
@@ -56,18 +57,18 @@ def test_there_are_200_histories() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "days", "variables"),
+    ("shown_as", "days", "variables"),
     [
         pytest.param("delivery_defaults", (31, 60, 95), Vars(), id="defaults"),
         pytest.param("delivery_other_vars", (40, 200), OTHER_VARS, id="other_vars"),
     ],
 )
 def test_any_order_of_arrival_gives_the_tables_of_one_load_and_of_a_full_refresh(
-    examples: str, days: tuple[int, ...], variables: Vars
+    shown_as: str, days: tuple[int, ...], variables: Vars
 ) -> None:
     shown = 0
 
-    @settings(max_examples=EXAMPLES[examples])
+    @examples(EXAMPLES[shown_as])
     @given(worlds(VIEWERS, days, variables), deliveries())
     def delivered_in_steps_is_loaded_at_once(world: World, delivery: Delivery) -> None:
         nonlocal shown
@@ -88,7 +89,7 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load_and_of_a_full_refresh
         shown += len(world.histories)
 
     delivered_in_steps_is_loaded_at_once()
-    assert shown >= EXAMPLES[examples] * VIEWERS
+    assert shown >= EXAMPLES[shown_as] * VIEWERS
 
 
 def deliver(service: Service, world: World, delivery: Delivery, variables: Vars) -> None:
@@ -114,7 +115,7 @@ def deliver(service: Service, world: World, delivery: Delivery, variables: Vars)
 def test_without_everything_after_a_date_its_tables_are_the_same() -> None:
     shown = 0
 
-    @settings(max_examples=EXAMPLES["nothing_after"])
+    @examples(EXAMPLES["nothing_after"])
     @given(worlds(VIEWERS, (60, 95)), st.integers(0, 100))
     def past_is_the_same_without_the_future(world: World, choice: int) -> None:
         nonlocal shown

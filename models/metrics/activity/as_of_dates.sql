@@ -34,15 +34,33 @@ listed as (
         )
 ),
 
+contents as (
+    select * from {{ ref('contents') }}
+),
+
+-- events may name a series that has no entry of its own: its episodes speak for it
+entries as (
+    select
+        content_id,
+        entry_version
+    from contents
+    union all
+    select
+        title_id as content_id,
+        min(entry_version) as entry_version
+    from contents
+    where title_id not in (select content_id from contents)
+    group by title_id
+),
+
 -- what the catalogue says of everything touched on a date: a corrected entry restates the
 -- evaluation dates that look back on it, and a new title none
 content_versions as (
     select
         content_days.activity_date,
-        {{ joined_text('contents.entry_version') }} as entries
+        {{ joined_text('entries.entry_version') }} as entries
     from {{ ref('content_days') }} as content_days
-    inner join {{ ref('contents') }} as contents
-        on content_days.content_id = contents.content_id
+    inner join entries on content_days.content_id = entries.content_id
     group by content_days.activity_date
 ),
 
