@@ -22,7 +22,7 @@ $(UV):
 	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.installed: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --frozen --quiet --python $(PYTHON) --no-python-downloads
+	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads
 	@touch $@
 
 demo: setup  ## Generate a small streaming service and find its personas
