@@ -46,11 +46,12 @@ entries as (
     from contents
     union all
     select
-        title_id as content_id,
-        min(entry_version) as entry_version
+        contents.title_id as content_id,
+        min(contents.entry_version) as entry_version
     from contents
-    where title_id not in (select content_id from contents)
-    group by title_id
+    left join contents as own_entries on contents.title_id = own_entries.content_id
+    where own_entries.content_id is null
+    group by contents.title_id
 ),
 
 -- what the catalogue says of everything touched on a date: a corrected entry restates the
