@@ -196,7 +196,8 @@ content_metrics as (
         window_days,
         user_id,
         sum(watched_contents) as watched_contents,
-        sum(case when content_type = 'episode' then watched_contents else 0 end) as watched_episodes,
+        sum(case when content_type = 'episode' then watched_contents else 0 end)
+            as watched_episodes,
         sum(case when content_type = 'episode' then watch_interactions else 0 end)
             as episode_interactions,
         sum(case when content_type = 'movie' then watch_interactions else 0 end)
