@@ -118,10 +118,10 @@
             sqrt(
                 greatest(
                     0.0,
-                    {{ exact_sum('power(' ~ expression ~ ', 2)', 'decimal(28, 9)') }}
+                    {{ exact_sum('power(' ~ expression ~ ', 2)', 'decimal(38, 15)') }}
                     / count({{ expression }})
                     - power(
-                        {{ exact_sum(expression, 'decimal(28, 9)') }} / count({{ expression }}), 2
+                        {{ exact_sum(expression, 'decimal(38, 15)') }} / count({{ expression }}), 2
                     )
                 )
             )

@@ -14,8 +14,8 @@ from viewer_personas import build as build_step
 def project_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the dbt project that all builds of this worker use, with folders of its own.
 
-    Two workers must not share target/, a test may edit a seed, and whoever works on a model while
-    the tests run must not be taken for a changed definition.
+    Two workers must not share target/, and whoever works on a model while the tests run must not
+    be taken for a changed definition. A test that edits a seed asks for `project`, not for this.
     """
     folder = tmp_path_factory.mktemp("project")
     for name in ("macros", "models", "profiles", "seeds", "tests/generic"):

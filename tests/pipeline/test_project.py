@@ -143,10 +143,8 @@ def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
         build(database)
 
 
-def test_rules_that_name_unknown_things_fail_with_the_row(
-    database: Path, project_copy: Path
-) -> None:
-    rules = project_copy / "seeds" / "persona_rules.csv"
+def test_rules_that_name_unknown_things_fail_with_the_row(database: Path, project: Path) -> None:
+    rules = project / "seeds" / "persona_rules.csv"
     rules.write_text(rules.read_text() + "regular,1,9,28,activ_share,>=,0.5\n")
     with pytest.raises(CheckFailed, match=r"clause: 9, window_days: 28, metric: activ_share"):
         build(database)
