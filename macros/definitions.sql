@@ -46,6 +46,83 @@
             'decides': 'as_of_dates', 'minimum': 2,
             'is': 'how many episodes of a series within 24 hours make a binge', 'unit': 'episodes',
         },
+        'spike_max_days': {
+            'decides': 'as_of_dates', 'minimum': 1,
+            'is': 'up to how many active days an activity period can be a spike, a mere visit',
+            'unit': 'days',
+        },
+        'spike_max_watch_minutes': {
+            'decides': 'as_of_dates', 'minimum': 0, 'fractions': true,
+            'is': 'below which watch time an activity period can be a spike', 'unit': 'minutes',
+        },
+        'sleepy_min_days': {
+            'decides': 'as_of_dates', 'minimum': 2,
+            'is': 'how many inactive days in a row make a sleepy region', 'unit': 'days',
+        },
+        'ghost_min_spikes': {
+            'decides': 'as_of_dates', 'minimum': 2,
+            'is': 'how many spikes in a row make a ghost region', 'unit': 'spikes',
+        },
+        'ghost_min_gap_days': {
+            'decides': 'as_of_dates', 'minimum': 1,
+            'is': 'how many inactive days lie at least between two spikes of a ghost region',
+            'unit': 'days; fewer than sleepy_min_days',
+        },
+        'ghost_min_days': {
+            'decides': 'as_of_dates', 'minimum': 1,
+            'is': 'how long a ghost region is at least, from its first to its last active date',
+            'unit': 'days',
+        },
+        'ghost_max_genre_share': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'is': 'up to which share of one genre a ghost region shows no clear interest',
+            'unit': 'share of the touched titles that have a genre',
+        },
+        'ghost_min_titles': {
+            'decides': 'as_of_dates', 'minimum': 1,
+            'is': 'from how many touched titles on a share of a genre is taken as an interest',
+            'unit': 'titles',
+        },
+        'morning_starts_at_hour': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'is': 'the local hour at which the daypart morning begins and the night ends',
+            'unit': 'hour',
+        },
+        'daytime_starts_at_hour': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'is': 'the local hour at which the daypart daytime begins',
+            'unit': 'hour; later than the morning',
+        },
+        'early_evening_starts_at_hour': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'is': 'the local hour at which the daypart early evening begins',
+            'unit': 'hour; later than the daytime',
+        },
+        'prime_time_starts_at_hour': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'is': 'the local hour at which the daypart prime time begins',
+            'unit': 'hour; later than the early evening',
+        },
+        'night_starts_at_hour': {
+            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'is': 'the local hour at which the daypart night begins, which lasts until the morning',
+            'unit': 'hour; later than the prime time',
+        },
+        'peak_min_days': {
+            'decides': 'as_of_dates', 'minimum': 3,
+            'is': 'from how many watched days on a peak hour or weekday is named',
+            'unit': 'days',
+        },
+        'genre_prior_titles': {
+            'decides': 'as_of_dates', 'minimum': 0.01, 'fractions': true,
+            'is': 'how many titles are added to what was watched of a genre and to what was expected',
+            'unit': 'titles; one watched title lifts a genre to at most 1 + 1 / this',
+        },
+        'quality_max_share': {
+            'decides': none, 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'is': 'up to which share suspicious data of a kind passes without a warning',
+            'unit': 'share',
+        },
         'exclusivity_method': {
             'decides': 'persona_dates', 'choices': ['priority'],
             'is': 'which of several matching personas a viewer gets', 'unit': 'name of a method',
@@ -58,8 +135,13 @@
     {% if not execute %}{{ return('') }}{% endif %}
     {% for name, definition in definitions().items() %}
         {% set value = var(name) %}
-        {% if definition.minimum is defined and (value is not integer or value < definition.minimum) %}
-            {% do definition_error(name, value, 'a whole number of at least ' ~ definition.minimum) %}
+        {% if definition.minimum is defined and value is not integer
+            and not (definition.fractions is defined and value is float) %}
+            {% do definition_error(
+                name, value, 'a number' if definition.fractions is defined else 'a whole number'
+            ) %}
+        {% elif definition.minimum is defined and value < definition.minimum %}
+            {% do definition_error(name, value, 'at least ' ~ definition.minimum) %}
         {% elif definition.maximum is defined and value > definition.maximum %}
             {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
         {% elif definition.choices is defined and value not in definition.choices %}
@@ -68,6 +150,21 @@
             {% do definition_error(name, value, 'an IANA name such as Europe/Berlin') %}
         {% endif %}
     {% endfor %}
+    {% for earlier, later in in_order() if var(earlier) >= var(later) %}
+        {% do definition_error(later, var(later), 'more than ' ~ earlier ~ ', ' ~ var(earlier)) %}
+    {% endfor %}
+{% endmacro %}
+
+{# Pairs of thresholds of which the second must be larger. #}
+{% macro in_order() %}
+    {{ return([
+        ('period_gap_days', 'sleepy_min_days'),
+        ('ghost_min_gap_days', 'sleepy_min_days'),
+        ('morning_starts_at_hour', 'daytime_starts_at_hour'),
+        ('daytime_starts_at_hour', 'early_evening_starts_at_hour'),
+        ('early_evening_starts_at_hour', 'prime_time_starts_at_hour'),
+        ('prime_time_starts_at_hour', 'night_starts_at_hour'),
+    ]) }}
 {% endmacro %}
 
 {% macro definition_error(name, value, expected) %}
@@ -112,7 +209,7 @@
 
 {# The md5 of engine.sql, formulas.sql and rules.sql; a test compares it. Changing it, as the
    test asks after a change of a formula, rebuilds every partition. #}
-{% macro formula_version() %}{{ return('166dc73bef8e75334f8c7e9cb1de574d') }}{% endmacro %}
+{% macro formula_version() %}{{ return('ce72bd5d6d82f19658983aef64959797') }}{% endmacro %}
 
 {# One hash of all rows of a seed: a changed row is a changed definition. #}
 {% macro seed_version(seed, columns) -%}

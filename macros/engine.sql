@@ -106,19 +106,16 @@
 {% macro duckdb__each_of(list) %}unnest({{ list }}){% endmacro %}
 {% macro spark__each_of(list) %}explode({{ list }}){% endmacro %}
 
-{# The rows of a group as a list of structs, sorted by the first field. `fields` maps names to SQL. #}
+{# The rows of a group as a list of structs, sorted by its fields. `fields` maps names to SQL. #}
 {% macro list_of_structs(fields) %}
     {{- return(adapter.dispatch('list_of_structs')(fields)) -}}
 {% endmacro %}
 {% macro duckdb__list_of_structs(fields) -%}
-    list(
-        {
-            {%- for name, expression in fields.items() %}
-            '{{ name }}': {{ expression }}{{ ',' if not loop.last }}
-            {%- endfor %}
-        }
-        order by {{ fields.values() | first }} asc nulls last
-    )
+    list_sort(list({
+        {%- for name, expression in fields.items() %}
+        '{{ name }}': {{ expression }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    }))
 {%- endmacro %}
 {% macro spark__list_of_structs(fields) -%}
     array_sort(collect_list(named_struct(

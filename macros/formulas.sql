@@ -16,6 +16,11 @@
     end
 {%- endmacro %}
 
+{# How far the clock of a time zone is ahead of UTC at the midnight (UTC) that begins a date. #}
+{% macro utc_offset(date, timezone) -%}
+    {{ local_time('cast(' ~ date ~ ' as timestamp)', timezone) }} - cast({{ date }} as timestamp)
+{%- endmacro %}
+
 {# The activity date (docs/glossary.md) of a local timestamp. #}
 {% macro activity_date(local_timestamp) -%}
     cast({{ local_timestamp }} - interval '{{ var("day_starts_at_hour") }}' hour as date)
@@ -25,6 +30,68 @@
 {% macro interaction_kinds() %}
     {{ return(['watch', 'browse', 'search', 'curate', 'feedback', 'other']) }}
 {% endmacro %}
+
+{# Whether a period of activity is a mere visit. Where no watch time is known, a watched title
+   speaks against it. #}
+{% macro is_spike(active_days, watch_minutes, watched_titles) -%}
+    {{ active_days }} <= {{ var('spike_max_days') }}
+    and coalesce(
+        {{ watch_minutes }} < {{ var('spike_max_watch_minutes') }}, {{ watched_titles }} = 0
+    )
+{%- endmacro %}
+
+{# The windows of the evaluation dates in `as_of_dates`: N days that end on the date. #}
+{% macro evaluation_windows(as_of_dates) %}
+    select
+        {{ as_of_dates }}.as_of_date,
+        {{ as_of_dates }}.input_version,
+        window_lengths.window_days,
+        {{ plus_days(as_of_dates ~ '.as_of_date', '1 - window_lengths.window_days') }}
+            as window_start
+    from {{ as_of_dates }}
+    cross join (
+        select 28 as window_days
+        union all
+        select 84 as window_days
+    ) as window_lengths
+{% endmacro %}
+
+{# The dayparts in the order of the clock, each from its hour to that of the next; the night goes on
+   to the morning. #}
+{% macro daypart(local_hour) -%}
+    case
+        when {{ local_hour }} < {{ var('morning_starts_at_hour') }} then 'night'
+        when {{ local_hour }} < {{ var('daytime_starts_at_hour') }} then 'morning'
+        when {{ local_hour }} < {{ var('early_evening_starts_at_hour') }} then 'daytime'
+        when {{ local_hour }} < {{ var('prime_time_starts_at_hour') }} then 'early_evening'
+        when {{ local_hour }} < {{ var('night_starts_at_hour') }} then 'prime_time'
+        else 'night'
+    end
+{%- endmacro %}
+
+{#
+    The length of the mean resultant vector of values on a circle (hours of 24, weekdays of 7), 0
+    (no direction) to 1 (all the same); null without any. `weight` counts how often `value` occurs.
+    Mardia and Jupp, Directional Statistics (2000), section 2.3.
+#}
+{% macro resultant_length(weight, value, circle) -%}
+    {%- set angle = '2 * pi() * ' ~ value ~ ' / ' ~ circle ~ '.0' -%}
+    round(
+        sqrt(
+            power({{ exact_sum(weight ~ ' * cos(' ~ angle ~ ')', 'decimal(28, 12)') }}, 2)
+            + power({{ exact_sum(weight ~ ' * sin(' ~ angle ~ ')', 'decimal(28, 12)') }}, 2)
+        ) / cast(nullif(sum({{ weight }}), 0) as double),
+        9
+    )
+{%- endmacro %}
+
+{# Whether a resultant length over `observations` values is more than chance: Rayleigh's test of
+   uniformity rejects at about 5 % from n R² > 3 on (Mardia and Jupp, section 6.3). The hours of an
+   evening are not independent, so that days are asked for as well. #}
+{% macro has_peak(resultant_length, observations, days) -%}
+    {{ days }} >= {{ var('peak_min_days') }}
+    and {{ resultant_length }} >= round(sqrt(3.0 / {{ observations }}), 9)
+{%- endmacro %}
 
 {#
     The active days of `user_days` with island_start: the first day of the run of active days, with
@@ -57,24 +124,19 @@
 {% endmacro %}
 
 {#
-    What a set of titles is about: one row per value of `keys` with titles, content_diversity,
-    top_genre and top_genre_share. `titles` is a CTE with one row per value of `keys` and title_id;
-    the model has a CTE title_tags.
+    How different the titles of each set are: set_number and content_diversity, the mean pairwise
+    cosine distance between the tag sets of the titles. `titles` is a CTE with one row per set_number
+    and title_id; the model has a CTE title_tags.
 
-    content_diversity is the mean pairwise cosine distance between the tag sets of the titles, found
-    without looking at pairs: with w_tag = the sum over the titles that carry the tag of
+    Found without looking at pairs: with w_tag = the sum over the titles that carry the tag of
     1 / sqrt(number of tags of the title), and N = the titles with at least one tag, it is
     1 - (sum of w_tag squared - N) / (N (N - 1)), because the sum of squares is the sum of all
-    N x N cosines, N of which are of a title with itself. Null for N < 2.
-
-    top_genre is the genre of the most titles (the first by name among equals); its share is of the
-    titles that have a genre at all. The rank is put before the name, so that one minimum finds it.
+    N x N cosines, N of which are of a title with itself. Null for N < 2, so a set of one title has
+    no row.
 #}
-{% macro title_profile(titles, keys) %}
-    {%- set key_list = keys | join(', ') -%}
+{% macro title_diversity(titles) %}
     select
-        {{ key_list }},
-        cast(sum(first_tags) as bigint) as tagged_titles,
+        set_number,
         case
             when sum(first_tags) >= 2
                 -- rounded, for the square roots are not exact; + 0.0 makes a -0.0 a 0.0
@@ -85,28 +147,75 @@
                         / (sum(first_tags) * (sum(first_tags) - 1.0)),
                         12
                     )
-        end as content_diversity,
-        substr(min(ranked_genre), 11) as top_genre,
-        max(genre_titles) / nullif(cast(sum(first_genres) as double), 0) as top_genre_share
+        end as content_diversity
     from (
         select
-            {% for key in keys %}{{ titles }}.{{ key }}, {% endfor %}
-            title_tags.tag,
-            {{ exact_sum('title_tags.tag_weight', 'decimal(18, 15)') }} as tag_weight,
-            count(case when title_tags.tag_number = 1 then 1 end) as first_tags,
-            count(case when title_tags.genre_number = 1 then 1 end) as first_genres,
-            nullif(count(title_tags.genre_number), 0) as genre_titles,
-            case
-                when count(title_tags.genre_number) > 0
-                    then
-                        lpad(cast(1000000000 - count(title_tags.genre_number) as string), 10, '0')
-                        || title_tags.tag
-            end as ranked_genre
+            {{ titles }}.set_number,
+            tags.tag_id,
+            {{ exact_sum('tags.tag_weight', 'decimal(18, 15)') }} as tag_weight,
+            count(case when tags.tag_number = 1 then 1 end) as first_tags
         from {{ titles }}
-        inner join title_tags on {{ titles }}.title_id = title_tags.title_id
-        group by {% for key in keys %}{{ titles }}.{{ key }}, {% endfor %}title_tags.tag
+        inner join (
+            select set_number
+            from {{ titles }}
+            group by set_number
+            having count(*) > 1
+        ) as sets_of_several
+            on {{ titles }}.set_number = sets_of_several.set_number
+        inner join ({{ numbered_tags() }}) as tags on {{ titles }}.title_id = tags.title_id
+        group by {{ titles }}.set_number, tags.tag_id
     ) as tag_weights
-    group by {{ key_list }}
+    group by set_number
+{% endmacro %}
+
+{#
+    The genre of the most titles of each set, the first by name among equals, and its share of the
+    titles that have a genre at all: set_number, top_genre and top_genre_share. `titles` as above.
+#}
+{% macro top_genres(titles) %}
+    select
+        top_genres.set_number,
+        genres.tag as top_genre,
+        top_genres.top_genre_share
+    from (
+        select
+            set_number,
+            max_by(tag_id, titles * 1000000000 - tag_id) as tag_id,
+            max(titles) / cast(sum(first_genres) as double) as top_genre_share
+        from (
+            select
+                {{ titles }}.set_number,
+                tags.tag_id,
+                count(*) as titles,
+                count(case when tags.genre_number = 1 then 1 end) as first_genres
+            from {{ titles }}
+            inner join ({{ numbered_tags() }}) as tags
+                on {{ titles }}.title_id = tags.title_id and tags.is_genre
+            group by {{ titles }}.set_number, tags.tag_id
+        ) as genre_titles
+        group by set_number
+    ) as top_genres
+    inner join (
+        select distinct
+            tag_id,
+            tag
+        from ({{ numbered_tags() }}) as tags
+    ) as genres
+        on top_genres.tag_id = genres.tag_id
+{% endmacro %}
+
+{# Tags in the order of their names: numbers are grouped several times as fast as texts, and exact
+   weights need no conversion for each title of each set. #}
+{% macro numbered_tags() %}
+    select
+        title_id,
+        tag,
+        is_genre,
+        tag_number,
+        genre_number,
+        cast(tag_weight as decimal(18, 15)) as tag_weight,
+        dense_rank() over (order by tag asc nulls last) as tag_id
+    from title_tags
 {% endmacro %}
 
 {# The population standard deviation from exact sums (see exact_sum); 0 where all values are equal,

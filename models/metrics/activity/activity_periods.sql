@@ -37,32 +37,38 @@ periods as (
     group by 1, 2, 3, 4
 ),
 
--- distinct, because most periods are the same for many dates: their contents are looked at once
-distinct_periods as (
-    select distinct
-        user_id,
-        island_start,
-        period_start,
-        period_end
-    from periods
+-- most periods are the same for many dates: the contents of each are looked at once, under a number
+numbered_periods as (
+    select
+        *,
+        row_number() over (
+            order by
+                user_id asc nulls last, period_start asc nulls last, period_end asc nulls last
+        ) as set_number
+    from (
+        select distinct
+            user_id,
+            island_start,
+            period_start,
+            period_end
+        from periods
+    ) as distinct_periods
 ),
 
 content_days as (
     select
-        distinct_periods.user_id,
-        distinct_periods.period_start,
-        distinct_periods.period_end,
+        numbered_periods.set_number,
         user_content_days.watch_interactions,
         user_content_days.is_watched,
         coalesce(contents.title_id, user_content_days.content_id) as title_id,
         coalesce(contents.content_type, 'unknown') as content_type
-    from distinct_periods
+    from numbered_periods
     inner join island_days
         on
-            distinct_periods.user_id = island_days.user_id
-            and distinct_periods.island_start = island_days.island_start
-            and distinct_periods.period_start <= island_days.activity_date
-            and distinct_periods.period_end >= island_days.activity_date
+            numbered_periods.user_id = island_days.user_id
+            and numbered_periods.island_start = island_days.island_start
+            and numbered_periods.period_start <= island_days.activity_date
+            and numbered_periods.period_end >= island_days.activity_date
     inner join {{ ref('user_content_days') }} as user_content_days
         on
             island_days.user_id = user_content_days.user_id
@@ -71,36 +77,29 @@ content_days as (
         on user_content_days.content_id = contents.content_id
 ),
 
+-- at most one type can have more than half of the watch interactions
 content_types as (
     select
-        user_id,
-        period_start,
-        period_end,
-        content_type,
-        sum(watch_interactions) as watch_interactions,
-        sum(sum(watch_interactions)) over (partition by user_id, period_start, period_end)
-            as period_watch_interactions
-    from content_days
-    group by 1, 2, 3, 4
-),
-
--- at most one type can have more than half of the watch interactions
-main_content_types as (
-    select
-        user_id,
-        period_start,
-        period_end,
-        content_type
-    from content_types
-    where 2 * watch_interactions > period_watch_interactions
+        set_number,
+        case
+            when 2 * max(watch_interactions) > sum(watch_interactions)
+                then max_by(content_type, watch_interactions)
+        end as content_type
+    from (
+        select
+            set_number,
+            content_type,
+            sum(watch_interactions) as watch_interactions
+        from content_days
+        group by 1, 2
+    ) as types
+    group by 1
 ),
 
 -- distinct, because a title is watched on many days and in many episodes
 watched_titles as (
     select distinct
-        user_id,
-        period_start,
-        period_end,
+        set_number,
         title_id
     from content_days
     where is_watched and title_id is not null
@@ -108,68 +107,87 @@ watched_titles as (
 
 title_counts as (
     select
-        user_id,
-        period_start,
-        period_end,
+        set_number,
         count(*) as watched_titles
     from watched_titles
-    group by 1, 2, 3
+    group by 1
 ),
 
 title_tags as (
     select * from {{ ref('title_tags') }}
 ),
 
-title_profiles as (
-    {{ title_profile('watched_titles', ['user_id', 'period_start', 'period_end']) }}
+diversities as (
+    {{ title_diversity('watched_titles') }}
+),
+
+genres as (
+    {{ top_genres('watched_titles') }}
+),
+
+described_periods as (
+    select
+        periods.as_of_date,
+        periods.user_id,
+        periods.period_start,
+        periods.period_end,
+        periods.active_days,
+        {{ plus_days('periods.period_end', var('period_gap_days')) }} >= periods.as_of_date
+            as is_open,
+        periods.interactions,
+        {{ watch_minutes('periods.watch_seconds', 'periods.watch_interactions') }} as watch_minutes,
+        case
+            when 2 * periods.watch_interactions > periods.interactions then 'watching'
+            when 2 * periods.browse_interactions > periods.interactions then 'browsing'
+            when 2 * periods.search_interactions > periods.interactions then 'searching'
+            when 2 * periods.curate_interactions > periods.interactions then 'curating'
+            when 2 * periods.feedback_interactions > periods.interactions then 'giving_feedback'
+            else 'mixed'
+        end as interaction_type,
+        greatest(
+            periods.watch_interactions,
+            periods.browse_interactions,
+            periods.search_interactions,
+            periods.curate_interactions,
+            periods.feedback_interactions
+        ) / cast(periods.interactions as double) as interaction_type_share,
+        case
+            when periods.watch_interactions = 0 then 'none'
+            else coalesce(content_types.content_type, 'mixed')
+        end as content_type,
+        coalesce(title_counts.watched_titles, 0) as watched_titles,
+        diversities.content_diversity,
+        genres.top_genre,
+        genres.top_genre_share,
+        periods.input_version
+    from periods
+    inner join numbered_periods
+        on
+            periods.user_id = numbered_periods.user_id
+            and periods.period_start = numbered_periods.period_start
+            and periods.period_end = numbered_periods.period_end
+    left join content_types on numbered_periods.set_number = content_types.set_number
+    left join title_counts on numbered_periods.set_number = title_counts.set_number
+    left join diversities on numbered_periods.set_number = diversities.set_number
+    left join genres on numbered_periods.set_number = genres.set_number
 )
 
 select
-    periods.as_of_date,
-    periods.user_id,
-    periods.period_start,
-    periods.period_end,
-    periods.active_days,
-    {{ plus_days('periods.period_end', var('period_gap_days')) }} >= periods.as_of_date as is_open,
-    periods.interactions,
-    {{ watch_minutes('periods.watch_seconds', 'periods.watch_interactions') }} as watch_minutes,
-    case
-        when 2 * periods.watch_interactions > periods.interactions then 'watching'
-        when 2 * periods.browse_interactions > periods.interactions then 'browsing'
-        when 2 * periods.search_interactions > periods.interactions then 'searching'
-        when 2 * periods.curate_interactions > periods.interactions then 'curating'
-        when 2 * periods.feedback_interactions > periods.interactions then 'giving_feedback'
-        else 'mixed'
-    end as interaction_type,
-    greatest(
-        periods.watch_interactions,
-        periods.browse_interactions,
-        periods.search_interactions,
-        periods.curate_interactions,
-        periods.feedback_interactions
-    ) / cast(periods.interactions as double) as interaction_type_share,
-    case
-        when periods.watch_interactions = 0 then 'none'
-        else coalesce(main_content_types.content_type, 'mixed')
-    end as content_type,
-    coalesce(title_counts.watched_titles, 0) as watched_titles,
-    title_profiles.content_diversity,
-    title_profiles.top_genre,
-    title_profiles.top_genre_share,
-    periods.input_version
-from periods
-left join main_content_types
-    on
-        periods.user_id = main_content_types.user_id
-        and periods.period_start = main_content_types.period_start
-        and periods.period_end = main_content_types.period_end
-left join title_counts
-    on
-        periods.user_id = title_counts.user_id
-        and periods.period_start = title_counts.period_start
-        and periods.period_end = title_counts.period_end
-left join title_profiles
-    on
-        periods.user_id = title_profiles.user_id
-        and periods.period_start = title_profiles.period_start
-        and periods.period_end = title_profiles.period_end
+    as_of_date,
+    user_id,
+    period_start,
+    period_end,
+    active_days,
+    is_open,
+    interactions,
+    watch_minutes,
+    interaction_type,
+    interaction_type_share,
+    content_type,
+    watched_titles,
+    content_diversity,
+    top_genre,
+    top_genre_share,
+    {{ is_spike('active_days', 'watch_minutes', 'watched_titles') }} as is_spike,
+    input_version
+from described_periods

@@ -22,38 +22,43 @@ island_days as (
     {{ activity_islands('user_days') }}
 ),
 
--- distinct, because most periods are the same for many dates: their contents are looked at once
-distinct_periods as (
-    select distinct
-        activity_periods.user_id,
-        activity_periods.period_start,
-        activity_periods.period_end,
-        island_days.island_start
-    from activity_periods
-    inner join island_days
-        on
-            activity_periods.user_id = island_days.user_id
-            and activity_periods.period_start = island_days.activity_date
+-- most periods are the same for many dates: the contents of each are looked at once, under a number
+numbered_periods as (
+    select
+        *,
+        row_number() over (
+            order by
+                user_id asc nulls last, period_start asc nulls last, period_end asc nulls last
+        ) as period_number
+    from (
+        select distinct
+            user_id,
+            period_start,
+            period_end
+        from activity_periods
+    ) as distinct_periods
 ),
 
 content_days as (
     select
-        distinct_periods.user_id,
-        distinct_periods.period_start,
-        distinct_periods.period_end,
+        numbered_periods.period_number,
         contents.series_id,
         user_content_days.content_id,
         user_content_days.watch_interactions,
         user_content_days.watch_seconds,
         user_content_days.is_watched,
         user_content_days.first_at
-    from distinct_periods
+    from numbered_periods
+    inner join island_days as first_days
+        on
+            numbered_periods.user_id = first_days.user_id
+            and numbered_periods.period_start = first_days.activity_date
     inner join island_days
         on
-            distinct_periods.user_id = island_days.user_id
-            and distinct_periods.island_start = island_days.island_start
-            and distinct_periods.period_start <= island_days.activity_date
-            and distinct_periods.period_end >= island_days.activity_date
+            first_days.user_id = island_days.user_id
+            and first_days.island_start = island_days.island_start
+            and numbered_periods.period_start <= island_days.activity_date
+            and numbered_periods.period_end >= island_days.activity_date
     inner join {{ ref('user_content_days') }} as user_content_days
         on
             island_days.user_id = user_content_days.user_id
@@ -65,22 +70,20 @@ content_days as (
 -- the first day on which the content is watched; any day's first_at is after that of the day before
 first_watches as (
     select
-        user_id,
-        period_start,
-        period_end,
+        period_number,
         series_id,
         content_id,
         min(first_at) as first_watched_at
     from content_days
     where is_watched and content_id is not null
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3
 ),
 
 watches_in_24h as (
     select
         *,
         count(*) over (
-            partition by user_id, period_start, period_end, series_id
+            partition by period_number, series_id
             order by first_watched_at asc nulls last
             range between interval '24' hour preceding and current row
         ) as episodes_in_24h
@@ -90,43 +93,37 @@ watches_in_24h as (
 
 series_watches as (
     select
-        user_id,
-        period_start,
-        period_end,
+        period_number,
         series_id,
         count(*) as episodes_watched,
         max(episodes_in_24h) as most_episodes_in_24h
     from watches_in_24h
-    group by 1, 2, 3, 4
+    group by 1, 2
 ),
 
 series_minutes as (
     select
-        user_id,
-        period_start,
-        period_end,
+        period_number,
         series_id,
         sum(watch_interactions) as watch_interactions,
         {{ exact_sum('watch_seconds') }} as watch_seconds
     from content_days
     where series_id is not null
-    group by 1, 2, 3, 4
+    group by 1, 2
 ),
 
 period_contents as (
     select
-        user_id,
-        period_start,
-        period_end,
+        period_number,
         count(*) as watched_contents
     from first_watches
-    group by 1, 2, 3
+    group by 1
 )
 
 select
     activity_periods.as_of_date,
-    series_watches.user_id,
-    series_watches.period_start,
+    activity_periods.user_id,
+    activity_periods.period_start,
     series_watches.series_id,
     series_watches.episodes_watched,
     {{ watch_minutes('series_minutes.watch_seconds', 'series_minutes.watch_interactions') }}
@@ -143,17 +140,12 @@ select
 from series_watches
 inner join series_minutes
     on
-        series_watches.user_id = series_minutes.user_id
-        and series_watches.period_start = series_minutes.period_start
-        and series_watches.period_end = series_minutes.period_end
+        series_watches.period_number = series_minutes.period_number
         and series_watches.series_id = series_minutes.series_id
-inner join period_contents
-    on
-        series_watches.user_id = period_contents.user_id
-        and series_watches.period_start = period_contents.period_start
-        and series_watches.period_end = period_contents.period_end
+inner join period_contents on series_watches.period_number = period_contents.period_number
+inner join numbered_periods on series_watches.period_number = numbered_periods.period_number
 inner join activity_periods
     on
-        series_watches.user_id = activity_periods.user_id
-        and series_watches.period_start = activity_periods.period_start
-        and series_watches.period_end = activity_periods.period_end
+        numbered_periods.user_id = activity_periods.user_id
+        and numbered_periods.period_start = activity_periods.period_start
+        and numbered_periods.period_end = activity_periods.period_end

@@ -18,19 +18,37 @@ user_zones as (
     where timezone <> '{{ var("default_timezone") }}'
 ),
 
-localised as (
+zones as (
+    select timezone from user_zones
+    union distinct
+    select '{{ var("default_timezone") }}' as timezone
+),
+
+-- clocks are set on two days of a year: on all others one offset holds from midnight to midnight,
+-- and adding it is several times as fast as asking for the local time of each event
+offsets as (
+    select
+        timezone,
+        source_date,
+        offset_at_start as utc_offset
+    from (
+        select
+            zones.timezone,
+            source_dates.source_date,
+            {{ utc_offset('source_dates.source_date', 'zones.timezone') }} as offset_at_start,
+            {{ utc_offset(plus_days('source_dates.source_date', 1), 'zones.timezone') }}
+                as offset_at_end
+        from zones
+        cross join source_dates
+    ) as zone_dates
+    where offset_at_start = offset_at_end
+),
+
+counted_events as (
     select
         events.*,
         coalesce(event_types.interaction, 'other') as interaction,
-        case
-            when user_zones.timezone is not null
-                then {{ local_time('events.occurred_at', 'user_zones.timezone') }}
-            {% if var('default_timezone') != 'UTC' -%}
-                else {{ local_time('events.occurred_at', "'" ~ var('default_timezone') ~ "'") }}
-            {% else -%}
-                else events.occurred_at
-            {% endif -%}
-        end as local_at
+        coalesce(user_zones.timezone, '{{ var("default_timezone") }}') as timezone
     from events
     left join event_types on events.event_type = event_types.event_type
     left join user_zones
@@ -43,12 +61,29 @@ localised as (
         and coalesce(event_types.interaction, 'other') <> 'ignore'
 ),
 
+localised as (
+    select
+        counted_events.*,
+        date_trunc(
+            'hour',
+            case
+                when offsets.utc_offset is not null
+                    then counted_events.occurred_at + offsets.utc_offset
+                else {{ local_time('counted_events.occurred_at', 'counted_events.timezone') }}
+            end
+        ) as local_hour_at
+    from counted_events
+    left join offsets
+        on
+            counted_events.timezone = offsets.timezone
+            and cast(counted_events.occurred_at as date) = offsets.source_date
+),
+
 user_content_hours as (
     select
         source_date,
         user_id,
-        {{ activity_date('local_at') }} as activity_date,
-        cast(extract(hour from local_at) as integer) as local_hour,
+        local_hour_at,
         content_id,
         interaction,
         cast(sum(event_count) as bigint) as event_count,
@@ -56,14 +91,14 @@ user_content_hours as (
         min(occurred_at) as first_at,
         max(occurred_at) as last_at
     from localised
-    group by 1, 2, 3, 4, 5, 6
+    group by 1, 2, 3, 4, 5
 )
 
 select
     user_content_hours.source_date,
     user_content_hours.user_id,
-    user_content_hours.activity_date,
-    user_content_hours.local_hour,
+    {{ activity_date('user_content_hours.local_hour_at') }} as activity_date,
+    cast(extract(hour from user_content_hours.local_hour_at) as integer) as local_hour,
     user_content_hours.content_id,
     user_content_hours.interaction,
     user_content_hours.event_count,

@@ -1,21 +1,10 @@
-{%- set window_keys = ['as_of_date', 'window_days', 'user_id'] -%}
-
 with as_of_dates as (
     select * from {{ ref('as_of_dates') }}
     where {{ needs_building() }}
 ),
 
 windows as (
-    select
-        as_of_dates.*,
-        window_lengths.window_days,
-        {{ plus_days('as_of_dates.as_of_date', '1 - window_lengths.window_days') }} as window_start
-    from as_of_dates
-    cross join (
-        select 28 as window_days
-        union all
-        select 84 as window_days
-    ) as window_lengths
+    {{ evaluation_windows('as_of_dates') }}
 ),
 
 activity_periods as (
@@ -70,15 +59,6 @@ day_metrics as (
         count(case when user_days.activity_date >= windows.window_start then 1 end) as active_days,
         count(case when user_days.activity_date < windows.window_start then 1 end)
             as previous_active_days,
-        sum(
-            case
-                when
-                    user_days.activity_date >= windows.window_start
-                    and {{ iso_weekday('user_days.activity_date') }} >= 6
-                    then user_days.interactions
-                else 0
-            end
-        ) as weekend_interactions,
         {% for kind in interaction_kinds() -%}
             sum(
                 case
@@ -116,6 +96,14 @@ period_metrics as (
         windows.window_days,
         activity_periods.user_id,
         count(case when activity_periods.period_end >= windows.window_start then 1 end) as periods,
+        count(
+            case
+                when
+                    activity_periods.period_end >= windows.window_start
+                    and activity_periods.is_spike
+                    then 1
+            end
+        ) as spikes,
         max(
             greatest(
                 0,
@@ -162,99 +150,101 @@ binge_metrics as (
     group by 1, 2, 3
 ),
 
-content_sums as (
+region_days as (
     select
         windows.as_of_date,
         windows.window_days,
-        user_content_days.user_id,
-        user_content_days.content_id,
-        sum(user_content_days.watch_interactions) as watch_interactions,
-        sum(cast(user_content_days.watch_seconds as decimal(18, 6))) as watch_seconds,
-        max(case when user_content_days.is_watched then 1 else 0 end) as watched_contents
+        regions.user_id,
+        regions.region_type,
+        1 + {{ days_between(
+            'greatest(regions.region_start, windows.window_start)', 'regions.region_end'
+        ) }} as days
     from windows
-    inner join {{ ref('user_content_days') }} as user_content_days
+    inner join {{ ref('inactivity_regions') }} as regions
         on
-            windows.window_start <= user_content_days.activity_date
-            and windows.as_of_date >= user_content_days.activity_date
-    where user_content_days.content_id is not null
-    group by 1, 2, 3, 4
+            windows.as_of_date = regions.as_of_date
+            and windows.window_start <= regions.region_end
 ),
 
-window_contents as (
-    select
-        content_sums.*,
-        contents.series_id,
-        coalesce(contents.title_id, content_sums.content_id) as title_id,
-        coalesce(contents.content_type, 'unknown') as content_type
-    from content_sums
-    left join {{ ref('contents') }} as contents on content_sums.content_id = contents.content_id
-),
-
-content_metrics as (
+region_metrics as (
     select
         as_of_date,
         window_days,
         user_id,
+        cast(sum(case when region_type = 'sleepy' then days else 0 end) as bigint) as sleepy_days,
+        cast(sum(case when region_type = 'ghost' then days else 0 end) as bigint) as ghost_days
+    from region_days
+    group by 1, 2, 3
+),
+
+titles as (
+    select * from {{ ref('user_titles') }}
+    where as_of_date in (select as_of_date from as_of_dates)
+),
+
+title_metrics as (
+    select
+        as_of_date,
+        window_days,
+        user_id,
+        count(case when watched_contents > 0 then 1 end) as watched_titles,
         sum(watched_contents) as watched_contents,
-        sum(case when content_type = 'episode' then watched_contents else 0 end)
-            as watched_episodes,
-        sum(case when content_type = 'episode' then watch_interactions else 0 end)
-            as episode_interactions,
-        sum(case when content_type = 'movie' then watch_interactions else 0 end)
-            as movie_interactions
-    from window_contents
+        cast(sum(watched_episodes) as bigint) as watched_episodes,
+        sum(episode_interactions) as episode_interactions,
+        sum(movie_interactions) as movie_interactions,
+        max(case when is_series then watch_seconds end) as top_series_seconds,
+        max(case when is_series then watched_contents end) as top_series_contents
+    from titles
     group by 1, 2, 3
 ),
 
-series_metrics as (
+numbered_windows as (
     select
-        as_of_date,
-        window_days,
-        user_id,
-        max(watch_seconds) as top_series_seconds,
-        max(watched_contents) as top_series_contents
-    from (
-        select
-            as_of_date,
-            window_days,
-            user_id,
-            series_id,
-            cast(sum(watch_seconds) as double) as watch_seconds,
-            sum(watched_contents) as watched_contents
-        from window_contents
-        where series_id is not null
-        group by 1, 2, 3, 4
-    ) as series
-    group by 1, 2, 3
+        *,
+        row_number() over (
+            order by
+                as_of_date asc nulls last, window_days asc nulls last, user_id asc nulls last
+        ) as set_number
+    from title_metrics
 ),
 
 watched_titles as (
     select
-        as_of_date,
-        window_days,
-        user_id,
-        title_id
-    from window_contents
-    where watched_contents > 0
-    group by 1, 2, 3, 4
-),
-
-title_counts as (
-    select
-        as_of_date,
-        window_days,
-        user_id,
-        count(*) as watched_titles
-    from watched_titles
-    group by 1, 2, 3
+        numbered_windows.set_number,
+        titles.title_id
+    from titles
+    inner join numbered_windows
+        on
+            titles.as_of_date = numbered_windows.as_of_date
+            and titles.window_days = numbered_windows.window_days
+            and titles.user_id = numbered_windows.user_id
+    where titles.watched_contents > 0
 ),
 
 title_tags as (
     select * from {{ ref('title_tags') }}
 ),
 
-title_profiles as (
-    {{ title_profile('watched_titles', window_keys) }}
+diversities as (
+    {{ title_diversity('watched_titles') }}
+),
+
+window_titles as (
+    select
+        numbered_windows.*,
+        diversities.content_diversity
+    from numbered_windows
+    left join diversities on numbered_windows.set_number = diversities.set_number
+),
+
+top_genres as (
+    select * from {{ ref('user_genres') }}
+    where genre_rank = 1 and as_of_date in (select as_of_date from as_of_dates)
+),
+
+rhythms as (
+    select * from {{ ref('window_rhythms') }}
+    where as_of_date in (select as_of_date from as_of_dates)
 ),
 
 metrics as (
@@ -274,28 +264,35 @@ metrics as (
         {% for kind in interaction_kinds() -%}
             coalesce(day_metrics.{{ kind }}_interactions, 0) as {{ kind }}_interactions,
         {% endfor -%}
-        coalesce(day_metrics.weekend_interactions, 0) as weekend_interactions,
         {{ watch_minutes(
             'day_metrics.watch_seconds', 'coalesce(day_metrics.watch_interactions, 0)'
         ) }} as watch_minutes,
-        coalesce(title_counts.watched_titles, 0) as watched_titles,
-        coalesce(content_metrics.watched_contents, 0) as watched_contents,
-        coalesce(content_metrics.watched_episodes, 0) as watched_episodes,
-        coalesce(content_metrics.episode_interactions, 0) as episode_interactions,
-        coalesce(content_metrics.movie_interactions, 0) as movie_interactions,
+        {% for metric in [
+            'watched_titles', 'watched_contents', 'watched_episodes', 'episode_interactions',
+            'movie_interactions', 'top_series_seconds', 'top_series_contents'
+        ] -%}
+            coalesce(window_titles.{{ metric }}, 0) as {{ metric }},
+        {% endfor -%}
+        window_titles.content_diversity,
+        top_genres.genre as top_genre,
+        top_genres.title_share as top_genre_share,
         coalesce(binge_metrics.binged_series, 0) as binged_series,
         coalesce(binge_metrics.most_episodes_in_24h, 0) as most_episodes_in_24h,
-        coalesce(series_metrics.top_series_seconds, 0) as top_series_seconds,
-        coalesce(series_metrics.top_series_contents, 0) as top_series_contents,
-        title_profiles.content_diversity,
-        title_profiles.top_genre,
-        title_profiles.top_genre_share,
+        coalesce(region_metrics.sleepy_days, 0) as sleepy_days,
+        coalesce(region_metrics.ghost_days, 0) as ghost_days,
+        coalesce(period_metrics.spikes, 0) as spikes,
+        rhythms.weekend_share,
+        rhythms.prime_time_share,
+        rhythms.night_share,
+        rhythms.peak_weekday,
+        rhythms.peak_hour,
+        rhythms.hour_concentration,
         windows.input_version
     from windows
     inner join users on windows.as_of_date = users.as_of_date
     {% for metrics in [
-        'day_metrics', 'period_metrics', 'binge_metrics', 'content_metrics', 'series_metrics',
-        'title_counts', 'title_profiles'
+        'day_metrics', 'period_metrics', 'binge_metrics', 'region_metrics', 'window_titles',
+        'top_genres', 'rhythms'
     ] -%}
         left join {{ metrics }}
             on
@@ -322,7 +319,7 @@ select
     {% endfor -%}
     watch_minutes,
     watched_titles,
-    cast(watched_episodes as bigint) as watched_episodes,
+    watched_episodes,
     episode_interactions / cast(nullif(watch_interactions, 0) as double) as series_share,
     movie_interactions / cast(nullif(watch_interactions, 0) as double) as movie_share,
     top_genre,
@@ -335,7 +332,15 @@ select
         when watched_contents > 0
             then top_series_contents / cast(watched_contents as double)
     end as top_series_share,
-    weekend_interactions / cast(nullif(interactions, 0) as double) as weekend_share,
+    sleepy_days,
+    ghost_days,
+    spikes,
+    weekend_share,
+    prime_time_share,
+    night_share,
+    peak_weekday,
+    peak_hour,
+    hour_concentration,
     previous_active_days,
     (active_days - previous_active_days)
     / cast(nullif(active_days + previous_active_days, 0) as double) as activity_trend,
