@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import cycle
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -48,6 +49,7 @@ CATALOGUE: dict[str, Row] = {
     },
     "pilot": {"content_type": "episode", "series_id": None, "tags": ["crime"]},
     "its_own_series": {"content_type": "episode", "series_id": "its_own_series"},
+    "show_to_come": {"content_type": "Series", "genres": ["Comedy", "family"]},
 }
 
 # --- the viewers --------------------------------------------------------------------------------
@@ -63,14 +65,22 @@ ZONES = (
     "Nowhere/At_all",
     "america/new_york",
 )
-GAPS = (1, 1, 1, 1, 2, 2, 3, 4, 7, 14, 27, 28, 29)
+# Days from one visit to the next: a gap has one day less.
+GAPS = (1, 1, 1, 1, 2, 2, 3, 4, 7, 14, 27, 28, 29, 30)
+GAPS_OF_A_GHOST = (7, 6, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15, 4, 5, 6, 7, 3, 28, 29)
+GAPS_OF_A_HABIT = (7, 7, 1, 7, 14)
+# The edges of days and of dayparts.
 LOCAL_TIMES = (
     time(0, 0),
     time(2, 30),
     time(3, 59, 59),
     time(4, 0),
+    time(5, 0),
     time(12, 0),
+    time(16, 59, 59),
+    time(20, 0),
     time(20, 45),
+    time(22, 59, 59),
     time(23, 59, 59),
 )
 # minutes after the start of the visit, content, event type, watch seconds, event count
@@ -105,6 +115,8 @@ VISITS: dict[str, tuple[Step, ...]] = {
     "one_of_each_series": ((0, "show_6", "play", 600, 1), (20, "soap_1", "play", 600, 1)),
     "episode_without_series": ((0, "pilot", "play", 900, 1), (9, "its_own_series", "play", 900, 1)),
     "series_itself": ((0, "soap", "play", 300, 1), (3, "show", "play", 180, 1)),
+    "series_and_an_episode": ((0, "show", "play", 300, 1), (5, "show_1", "play", 600, 1)),
+    "series_without_episodes": ((0, "show_to_come", "trailer", 45, 1),),
     "content_nobody_knows": ((0, "missing", "play", 700, 1), (9, "film", "play", 700, 1)),
     "no_content": ((0, None, "play", 900, 1), (1, None, "search", None, 1)),
     "half_watched_half_browsed": ((0, "film", "play", 1800, 1), (1, "report", "click", None, 1)),
@@ -115,13 +127,32 @@ VISITS: dict[str, tuple[Step, ...]] = {
         (3, None, "view", 5, 1),
     ),
     "searched": ((0, None, "search", None, 2),),
+    "nobody_knows_what_nor_how_long": ((0, None, "play", None, 1),),
     "curated": ((0, "film", "bookmark", None, 1), (1, "report", "playlist", None, 1)),
     "rated": ((0, "film", "rate", None, 1), (1, "film", "like", None, 1)),
     "unknown_type": ((0, "film", "teleport", None, 1), (1, "film", "PLAY", 900, 1)),
     "ignored": ((0, "film", "impression", 500, 4), (1, None, "login", None, 1)),
     "heartbeats": tuple((minute, "report", "heartbeat", 30.25, 2) for minute in range(0, 90, 15)),
     "of_no_type": ((0, "of_no_type", "play", 400, 1), (300, "film_without_tags", "play", 400, 1)),
+    "just_under_half_an_hour": ((0, "film", "play", 1799.5, 1),),
+    "half_an_hour": ((0, "film", "play", 1799.5, 1), (30, "film", "play", 0.5, 1)),
 }
+GLANCES = (
+    "one_second_short",
+    "just_long_enough",
+    "browsed",
+    "searched",
+    "curated",
+    "rated",
+    "zero_seconds",
+    "unknown_type",
+    "series_itself",
+    "series_without_episodes",
+    "nobody_knows_what_nor_how_long",
+)
+"""Visits that are a spike."""
+NEARLY_GLANCES = ("no_content", "of_no_type", "just_under_half_an_hour", "half_an_hour")
+"""Visits that are a spike or not, as the thresholds say."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +231,10 @@ class World:
         return events
 
 
-def histories(first_day: date, last_day: date) -> st.SearchStrategy[History]:
-    """One viewer's history within the days, or a little beyond."""
+def histories(
+    first_day: date, last_day: date, visits: st.SearchStrategy[tuple[Visit, ...]]
+) -> st.SearchStrategy[History]:
+    """One viewer's history of such visits within the days, or a little beyond."""
     dates = st.sampled_from(
         [
             None,
@@ -221,6 +254,15 @@ def histories(first_day: date, last_day: date) -> st.SearchStrategy[History]:
         dates,
         dates,
     )
+    return st.builds(
+        History,
+        document=st.one_of(document, document, document, st.none()),
+        visits=visits,
+    )
+
+
+def of_anybody() -> st.SearchStrategy[tuple[Visit, ...]]:
+    """Visits of all kinds at all times."""
     visit = st.builds(
         Visit,
         gap=st.sampled_from(GAPS),
@@ -228,11 +270,35 @@ def histories(first_day: date, last_day: date) -> st.SearchStrategy[History]:
         at=st.sampled_from(LOCAL_TIMES),
         what=st.sampled_from(sorted(VISITS)),
     )
-    return st.builds(
-        History,
-        document=st.one_of(document, document, document, st.none()),
-        visits=st.lists(visit, min_size=4, max_size=16).map(tuple),
+    return st.lists(visit, min_size=4, max_size=16).map(tuple)
+
+
+def of_a_ghost() -> st.SearchStrategy[tuple[Visit, ...]]:
+    """Visits of somebody who looks in now and then, and perhaps stays once."""
+    visit = st.builds(
+        Visit,
+        gap=st.sampled_from(GAPS_OF_A_GHOST),
+        days=st.sampled_from((1, 1, 1, 1, 1, 1, 1, 2, 2, 3)),
+        at=st.sampled_from(LOCAL_TIMES),
+        what=st.sampled_from((*GLANCES, *GLANCES, *NEARLY_GLANCES)),
     )
+    return st.lists(visit, min_size=7, max_size=14).map(tuple)
+
+
+def of_a_habit() -> st.SearchStrategy[tuple[Visit, ...]]:
+    """Visits of somebody who comes on the same weekday or at the same hour, mostly."""
+
+    def at(usual: time) -> st.SearchStrategy[tuple[Visit, ...]]:
+        visit = st.builds(
+            Visit,
+            gap=st.sampled_from(GAPS_OF_A_HABIT),
+            days=st.sampled_from((1, 1, 1, 2)),
+            at=st.sampled_from((usual, usual, usual, *LOCAL_TIMES)),
+            what=st.sampled_from(sorted(VISITS)),
+        )
+        return st.lists(visit, min_size=8, max_size=16).map(tuple)
+
+    return st.sampled_from(LOCAL_TIMES).flatmap(at)
 
 
 @st.composite
@@ -256,15 +322,20 @@ def worlds(
 ) -> st.SearchStrategy[World]:
     """A number of viewers over one of some numbers of days, in a spring or an autumn."""
 
+    kinds = (of_anybody(), of_a_ghost(), of_a_habit(), of_anybody(), of_a_ghost())
+
     def of(first_day: date, length: int) -> st.SearchStrategy[World]:
         last_day = first_day + timedelta(days=length - 1)
         return st.builds(
             World,
             first_day=st.just(first_day),
             last_day=st.just(last_day),
-            histories=st.lists(
-                histories(first_day, last_day), min_size=viewers, max_size=viewers
-            ).map(tuple),
+            histories=st.tuples(
+                *(
+                    histories(first_day, last_day, visits)
+                    for _, visits in zip(range(viewers), cycle(kinds), strict=False)
+                )
+            ),
             contents=catalogues(),
             default_timezone=st.just((variables or Vars()).default_timezone),
         )

@@ -5,12 +5,13 @@ Every function takes a `World` (what was loaded, and the settings) and returns o
 of rows, sorted by its grain. Nothing is cached and nothing is optimised: this is for small worlds.
 """
 
+import cmath
 import math
 import operator
 import statistics
 import zoneinfo
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -28,6 +29,8 @@ INTERACTION_TYPES = {
     "feedback": "giving_feedback",
 }
 WINDOWS = (28, 84)
+RHYTHM_WINDOW = 84
+RFM_WINDOW = 84
 DAYS_OF_DATA_BEFORE_FIRST_AS_OF = 28
 MAX_STRENGTH = 3.0
 NO_PERSONA = "casual"
@@ -88,6 +91,21 @@ class Vars:
     as_of_history_weeks: int = 26
     period_gap_days: int = 1
     binge_min_episodes: int = 3
+    spike_max_days: int = 2
+    spike_max_watch_minutes: float = 30
+    sleepy_min_days: int = 28
+    ghost_min_spikes: int = 2
+    ghost_min_gap_days: int = 3
+    ghost_min_days: int = 28
+    ghost_max_genre_share: float = 0.5
+    ghost_min_titles: int = 3
+    morning_starts_at_hour: int = 5
+    daytime_starts_at_hour: int = 9
+    early_evening_starts_at_hour: int = 17
+    prime_time_starts_at_hour: int = 20
+    night_starts_at_hour: int = 23
+    peak_min_days: int = 4
+    genre_prior_titles: float = 1
 
 
 @dataclass
@@ -247,6 +265,45 @@ def content_days(world: World) -> list[Row]:
     return _sorted(rows, "activity_date", "content_id")
 
 
+def user_hours(world: World) -> list[Row]:
+    """One row per activity date, user and clock hour: interactions, watching among them, seconds.
+
+    watch_seconds is null when no event of the hour gave any.
+    """
+    rows = []
+    for (activity_date, user_id, local_hour), content_hours in _grouped(
+        user_content_hours(world), "activity_date", "user_id", "local_hour"
+    ).items():
+        rows.append(
+            {
+                "activity_date": activity_date,
+                "user_id": user_id,
+                "local_hour": local_hour,
+                "interactions": len(content_hours),
+                "watch_interactions": sum(hour["interaction"] == "watch" for hour in content_hours),
+                "watch_seconds": _sum_of_known(hour["watch_seconds"] for hour in content_hours),
+            }
+        )
+    return _sorted(rows, "activity_date", "user_id", "local_hour")
+
+
+def source_contents(world: World) -> list[Row]:
+    """One row per UTC date, content (or none) and kind of interaction: events of the source."""
+    rows = []
+    for (source_date, content_id, interaction), hours in _grouped(
+        user_content_hours(world), "source_date", "content_id", "interaction"
+    ).items():
+        rows.append(
+            {
+                "source_date": source_date,
+                "content_id": content_id,
+                "interaction": interaction,
+                "event_count": _total(hours, "event_count"),
+            }
+        )
+    return _sorted(rows, "source_date", "content_id", "interaction")
+
+
 # --- catalogue -----------------------------------------------------------------------------------
 
 
@@ -284,6 +341,85 @@ def title_tags(world: World) -> list[Row]:
         {"title_id": title_id, "tag": tag, "is_genre": (title_id, tag) in genres}
         for title_id, tag in sorted(tags | genres)
     ]
+
+
+def data_quality(world: World) -> list[Row]:
+    """One row per date and check that looked at something: how much of it is suspicious.
+
+    The date is the UTC date of the events, for users_in_unknown_time_zones the activity date. What
+    is no activity is not looked at. Contents are judged by the catalogue, users by the documents.
+    """
+    rows = []
+    for (source_date,), of_date in _grouped(source_contents(world), "source_date").items():
+        for quality_check, found in _suspicious_contents(world, of_date).items():
+            rows.append(_quality_row(source_date, quality_check, *found))
+    for (activity_date,), days in _grouped(user_days(world), "activity_date").items():
+        misplaced = {
+            day["user_id"]: 1
+            for day in days
+            if world.users.get(day["user_id"], {}).get("timezone") is not None
+            and _own_timezone(world, day["user_id"]) is None
+        }
+        rows.append(
+            _quality_row(activity_date, "users_in_unknown_time_zones", misplaced, len(days))
+        )
+    return _sorted([row for row in rows if row["total"] > 0], "source_date", "quality_check")
+
+
+def _suspicious_contents(
+    world: World, of_date: list[Row]
+) -> dict[str, tuple[dict[str | None, int], int]]:
+    """For each check of events or contents what it finds, each with its number, and the total."""
+    _, genres = _tags_and_genres(world)
+    named_series = {series_of(world, content_id) for content_id in world.contents}
+    events: Counter[str | None] = Counter()
+    unknown_events = 0
+    for row in of_date:
+        events[row["content_id"]] += row["event_count"]
+        unknown_events += row["event_count"] if row["interaction"] == "other" else 0
+    contents = [name for name in events if name is not None and name in world.contents]
+    episodes = [name for name in contents if content_type_of(world, name) == "episode"]
+    titles = {title_of(world, name) for name in contents}
+    series = [
+        name
+        for name in titles
+        if name in world.contents and content_type_of(world, name) == "series"
+    ]
+    on_contents = {name: count for name, count in events.items() if name is not None}
+    return {
+        "events_of_unknown_type": ({None: unknown_events}, events.total()),
+        "events_on_unknown_contents": (
+            {name: count for name, count in on_contents.items() if name not in world.contents},
+            sum(on_contents.values()),
+        ),
+        "contents_without_genre": (
+            {name: 1 for name in contents if not genres.get(title_of(world, name))},
+            len(contents),
+        ),
+        "episodes_without_series": (
+            {name: 1 for name in episodes if series_of(world, name) is None},
+            len(episodes),
+        ),
+        "series_without_episodes": (
+            {name: 1 for name in series if name not in named_series},
+            len(series),
+        ),
+    }
+
+
+def _quality_row(
+    source_date: date, quality_check: str, found: Mapping[Any, int], total: int
+) -> Row:
+    """A row of data_quality; the example is the first by name of what has one."""
+    affected = sum(found.values())
+    return {
+        "source_date": source_date,
+        "quality_check": quality_check,
+        "affected": affected,
+        "total": total,
+        "share": _ratio(affected, total),
+        "example": min((name for name in found if name is not None), default=None),
+    }
 
 
 # --- as-of dates ---------------------------------------------------------------------------------
@@ -345,22 +481,21 @@ def activity_periods(world: World) -> list[Row]:
         for start, end in _islands({day["activity_date"] for day in days}, gap):
             in_period = [day for day in days if start <= day["activity_date"] <= end]
             interaction_type, interaction_type_share = _interaction_type(in_period)
-            rows.append(
-                {
-                    "as_of_date": as_of_date,
-                    "user_id": user_id,
-                    "period_start": start,
-                    "period_end": end,
-                    "active_days": len({day["activity_date"] for day in in_period}),
-                    "is_open": end + gap >= as_of_date,
-                    "interactions": _total(in_period, "interactions"),
-                    "watch_minutes": _watch_minutes(in_period),
-                    "interaction_type": interaction_type,
-                    "interaction_type_share": interaction_type_share,
-                    "content_type": _content_type(world, in_period),
-                    **_watched_title_metrics(world, in_period, tags, genres),
-                }
-            )
+            period = {
+                "as_of_date": as_of_date,
+                "user_id": user_id,
+                "period_start": start,
+                "period_end": end,
+                "active_days": len({day["activity_date"] for day in in_period}),
+                "is_open": end + gap >= as_of_date,
+                "interactions": _total(in_period, "interactions"),
+                "watch_minutes": _watch_minutes(in_period),
+                "interaction_type": interaction_type,
+                "interaction_type_share": interaction_type_share,
+                "content_type": _content_type(world, in_period),
+                **_watched_title_metrics(world, in_period, tags, genres),
+            }
+            rows.append({**period, "is_spike": _is_spike(world, period)})
     return _sorted(rows, "as_of_date", "user_id", "period_start")
 
 
@@ -404,6 +539,119 @@ def period_series(world: World) -> list[Row]:
     return _sorted(rows, "as_of_date", "user_id", "period_start", "series_id")
 
 
+def _is_spike(world: World, period: Row) -> bool:
+    """A mere visit: few days and little watched; where nobody knows how long, no title watched."""
+    if period["active_days"] > world.vars.spike_max_days:
+        return False
+    if period["watch_minutes"] is None:
+        return bool(period["watched_titles"] == 0)
+    return bool(period["watch_minutes"] < world.vars.spike_max_watch_minutes)
+
+
+def inactivity_regions(world: World) -> list[Row]:
+    """One row per as-of date, user and region of inactivity in the lookback.
+
+    sleepy: a whole gap of at least sleepy_min_days. ghost: a run of spikes as `_ghost_runs` finds
+    them that is long enough and shows no clear interest in a genre.
+    """
+    _, genres = _tags_and_genres(world)
+    days_by_user = _grouped(user_content_days(world), "user_id")
+    rows = []
+    for (as_of_date, user_id), periods in _grouped(
+        activity_periods(world), "as_of_date", "user_id"
+    ).items():
+        gaps = _gaps_after(periods, as_of_date)
+        of_user = {"as_of_date": as_of_date, "user_id": user_id}
+        for gap in gaps:
+            if len(gap) >= world.vars.sleepy_min_days:
+                rows.append(
+                    {
+                        **of_user,
+                        "region_type": "sleepy",
+                        "region_start": gap[0],
+                        "region_end": gap[-1],
+                        "days": len(gap),
+                        "is_open": gap[-1] == as_of_date,
+                        "active_days": 0,
+                        "spikes": 0,
+                        "interactions": 0,
+                        "watch_minutes": 0.0,
+                        "top_genre": None,
+                        "top_genre_share": None,
+                    }
+                )
+        for run in _ghost_runs(world, periods, gaps):
+            start, end = run[0]["period_start"], run[-1]["period_end"]
+            in_run = [
+                day for day in days_by_user[(user_id,)] if start <= day["activity_date"] <= end
+            ]
+            titles = {
+                title_of(world, day["content_id"])
+                for day in in_run
+                if day["content_id"] is not None
+            }
+            top_genre, top_genre_share = _top_genre(titles, genres)
+            has_interest = (
+                len(titles) >= world.vars.ghost_min_titles
+                and top_genre_share is not None
+                and top_genre_share > world.vars.ghost_max_genre_share
+            )
+            if not has_interest:
+                is_last = run[-1] is periods[-1]
+                rows.append(
+                    {
+                        **of_user,
+                        "region_type": "ghost",
+                        "region_start": start,
+                        "region_end": end,
+                        "days": _days_from_to(start, end),
+                        "is_open": is_last and len(gaps[-1]) < world.vars.sleepy_min_days,
+                        "active_days": _total(run, "active_days"),
+                        "spikes": len(run),
+                        "interactions": _total(in_run, "interactions"),
+                        "watch_minutes": _watch_minutes(in_run),
+                        "top_genre": top_genre,
+                        "top_genre_share": top_genre_share,
+                    }
+                )
+    return _sorted(rows, "as_of_date", "user_id", "region_start")
+
+
+def _gaps_after(periods: list[Row], as_of_date: date) -> list[list[date]]:
+    """For each of a user's periods the inactive days up to the next one, or to the as-of date."""
+    ends = [period["period_end"] for period in periods]
+    next_starts = [*(period["period_start"] for period in periods), as_of_date + timedelta(days=1)]
+    return [
+        _dates(end + timedelta(days=1), next_start - timedelta(days=1))
+        for end, next_start in zip(ends, next_starts[1:], strict=True)
+    ]
+
+
+def _ghost_runs(world: World, periods: list[Row], gaps: list[list[date]]) -> list[list[Row]]:
+    """The longest runs of spikes, each the right time after the one before; enough of them.
+
+    A period that is no spike ends a run, and so does a gap that is too short or sleepy.
+    """
+    runs: list[list[Row]] = []
+    goes_on = False
+    for period, gap_after in zip(periods, gaps, strict=True):
+        if period["is_spike"] and goes_on:
+            runs[-1].append(period)
+        elif period["is_spike"]:
+            runs.append([period])
+        goes_on = (
+            period["is_spike"]
+            and world.vars.ghost_min_gap_days <= len(gap_after) < world.vars.sleepy_min_days
+        )
+    return [
+        run
+        for run in runs
+        if len(run) >= world.vars.ghost_min_spikes
+        and _days_from_to(run[0]["period_start"], run[-1]["period_end"])
+        >= world.vars.ghost_min_days
+    ]
+
+
 # --- windows -------------------------------------------------------------------------------------
 
 
@@ -418,6 +666,11 @@ def user_windows(world: World) -> list[Row]:
     lookbacks = {(as_of_date, user_id): days for as_of_date, user_id, days in _lookbacks(world)}
     periods_by_user = _grouped(activity_periods(world), "as_of_date", "user_id")
     series_by_user = _grouped(period_series(world), "as_of_date", "user_id")
+    regions_by_user = _grouped(inactivity_regions(world), "as_of_date", "user_id")
+    rhythms = {
+        (row["as_of_date"], row["window_days"], row["user_id"]): row
+        for row in window_rhythms(world)
+    }
     rows = []
     for as_of_date in [row["as_of_date"] for row in as_of_dates(world)]:
         active = {user_id for evaluated_on, user_id in lookbacks if evaluated_on == as_of_date}
@@ -426,6 +679,7 @@ def user_windows(world: World) -> list[Row]:
             in_lookback = lookbacks.get((as_of_date, user_id), [])
             periods = periods_by_user.get((as_of_date, user_id), [])
             series = series_by_user.get((as_of_date, user_id), [])
+            regions = regions_by_user.get((as_of_date, user_id), [])
             for window_days in WINDOWS:
                 window_start = as_of_date - timedelta(days=window_days - 1)
                 in_window = [day for day in in_lookback if day["activity_date"] >= window_start]
@@ -439,6 +693,8 @@ def user_windows(world: World) -> list[Row]:
                         **_interaction_metrics(in_window),
                         **_watched_title_metrics(world, in_window, tags, genres),
                         **_watch_metrics(world, in_window),
+                        **_region_metrics(regions, window_start),
+                        **_rhythm_metrics(rhythms.get((as_of_date, window_days, user_id), {})),
                     }
                 )
     return _sorted(rows, "as_of_date", "window_days", "user_id")
@@ -471,16 +727,14 @@ def _presence_metrics(
 
 
 def _interaction_metrics(in_window: list[Row]) -> Row:
-    """interactions, the share of each kind but `other`, and the share on Saturdays and Sundays."""
+    """interactions, and the share of each kind but `other`."""
     interactions = _total(in_window, "interactions")
-    on_weekend = [day for day in in_window if day["activity_date"].weekday() >= 5]
     return {
         "interactions": interactions,
         **{
             f"{kind}_share": _ratio(_total(in_window, f"{kind}_interactions"), interactions)
             for kind in INTERACTION_TYPES
         },
-        "weekend_share": _ratio(_total(on_weekend, "interactions"), interactions),
     }
 
 
@@ -501,19 +755,14 @@ def _period_metrics(
         _days_from_to(max(period["period_start"], window_start), period["period_end"])
         for period in reaching
     ]
-    gaps = [
-        (period["period_end"] + timedelta(days=1), following)
-        for period, following in zip(
-            periods,
-            [*(period["period_start"] for period in periods[1:]), as_of_date + timedelta(days=1)],
-            strict=False,
-        )
+    gap_lengths = [
+        sum(day >= window_start for day in gap) for gap in _gaps_after(periods, as_of_date)
     ]
-    gap_lengths = [max(0, (end - max(start, window_start)).days) for start, end in gaps]
     return {
         "periods": len(reaching),
         "longest_period_days": max(lengths, default=0),
         "longest_gap_days": max(gap_lengths, default=None),
+        "spikes": sum(period["is_spike"] for period in reaching),
         "binged_series": len({row["series_id"] for row in series if row["is_binge"]}),
         "most_episodes_in_24h": max((row["most_episodes_in_24h"] for row in series), default=0),
     }
@@ -546,15 +795,47 @@ def _share_of_watch_on(world: World, in_window: list[Row], content_type: str) ->
 def _top_series_share(world: World, in_window: list[Row]) -> float | None:
     """The largest share one series has in what was watched; 0 when no series was, None if nothing.
 
-    Measured in minutes; in distinct watched contents where the window's minutes are unknown or 0.
+    A series is a title of which an episode was watched, however shortly, with whatever was watched
+    on its own entry. Measured in seconds; in distinct watched contents where the window's minutes
+    are unknown or 0.
     """
-    if not _watch_minutes(in_window) and not _watched_contents(in_window):
-        return None
-    shares = []
-    for series_id in {series_of(world, day["content_id"]) for day in in_window} - {None}:
-        of_series = [day for day in in_window if series_of(world, day["content_id"]) == series_id]
-        shares.append(_series_share(of_series, in_window) or 0.0)
-    return max(shares, default=0.0)
+    series = [title for title in _titles(world, in_window) if title["is_series"]]
+    if _watch_minutes(in_window):
+        all_seconds = _sum_of_known(day["watch_seconds"] for day in in_window)
+        of_series = max((title["watch_seconds"] or 0.0 for title in series), default=0.0)
+        return _ratio(of_series, all_seconds or 0.0)
+    of_series = max((title["watched_contents"] for title in series), default=0)
+    return _ratio(of_series, len(_watched_contents(in_window)))
+
+
+def _region_metrics(regions: list[Row], window_start: date) -> Row:
+    """How many days of the user's regions of each type lie in the window."""
+    days = {
+        region_type: [
+            day
+            for region in regions
+            if region["region_type"] == region_type
+            for day in _dates(region["region_start"], region["region_end"])
+            if day >= window_start
+        ]
+        for region_type in ("sleepy", "ghost")
+    }
+    return {"sleepy_days": len(days["sleepy"]), "ghost_days": len(days["ghost"])}
+
+
+def _rhythm_metrics(rhythm: Row) -> Row:
+    """What user_windows takes from window_rhythms; all null for a user who was not active."""
+    return {
+        column: rhythm.get(column)
+        for column in (
+            "weekend_share",
+            "prime_time_share",
+            "night_share",
+            "peak_weekday",
+            "peak_hour",
+            "hour_concentration",
+        )
+    }
 
 
 def _is_running(world: World, user_id: str, as_of_date: date) -> bool:
@@ -566,6 +847,306 @@ def _is_running(world: World, user_id: str, as_of_date: date) -> bool:
         and signed_up_on <= as_of_date
         and (cancelled_on is None or cancelled_on > as_of_date)
     )
+
+
+# --- titles and genres ---------------------------------------------------------------------------
+
+
+def user_titles(world: World) -> list[Row]:
+    """One row per as-of date, window, user and title that was watched in it, however shortly."""
+    rows = []
+    for as_of_date, window_days, user_id, in_window in _windows(world):
+        for title in _titles(world, in_window):
+            rows.append(
+                {
+                    "as_of_date": as_of_date,
+                    "window_days": window_days,
+                    "user_id": user_id,
+                    **title,
+                }
+            )
+    return _sorted(rows, "as_of_date", "window_days", "user_id", "title_id")
+
+
+def _titles(world: World, in_window: list[Row]) -> list[Row]:
+    """The titles of contents with a watch interaction or with known seconds, of whatever kind.
+
+    It is a series when such a content names one: the series' own entry alone does not.
+    """
+    days_by_title: dict[str, list[Row]] = defaultdict(list)
+    for day in in_window:
+        is_touched = day["watch_interactions"] > 0 or day["watch_seconds"] is not None
+        if day["content_id"] is not None and is_touched:
+            days_by_title[title_of(world, day["content_id"])].append(day)
+    rows = []
+    for title_id, days in days_by_title.items():
+        interactions: Counter[str] = Counter()
+        for day in days:
+            content_type = content_type_of(world, day["content_id"])
+            interactions[content_type] += day["watch_interactions"]
+        watched = _watched_contents(days)
+        rows.append(
+            {
+                "title_id": title_id,
+                "is_series": any(series_of(world, day["content_id"]) for day in days),
+                "watch_interactions": interactions.total(),
+                "episode_interactions": interactions["episode"],
+                "movie_interactions": interactions["movie"],
+                "watch_seconds": _sum_of_known(day["watch_seconds"] for day in days),
+                "watch_minutes": _known_minutes(days),
+                "watched_contents": len(watched),
+                "watched_episodes": sum(
+                    content_type_of(world, content_id) == "episode" for content_id in watched
+                ),
+            }
+        )
+    return rows
+
+
+def user_genres(world: World) -> list[Row]:
+    """One row per as-of date, window, user and genre of a title that they watched in it.
+
+    A title is watched when one of its contents is. Watching of a title counts whole for each of
+    its genres, and so does its time.
+    """
+    _, genres = _tags_and_genres(world)
+    watched = [
+        title
+        for title in user_titles(world)
+        if title["watched_contents"] > 0 and genres.get(title["title_id"])
+    ]
+    titles_by_user = _grouped(watched, "as_of_date", "window_days", "user_id")
+    titles_of_all = _grouped(watched, "as_of_date", "window_days")
+    prior = world.vars.genre_prior_titles
+    rows = []
+    for (as_of_date, window_days, user_id), titles in titles_by_user.items():
+        audience = titles_of_all[(as_of_date, window_days)]
+        by_genre = Counter(genre for title in titles for genre in genres[title["title_id"]])
+        ranked = sorted(by_genre, key=lambda genre: (-by_genre[genre], genre))
+        for rank, genre in enumerate(ranked, 1):
+            of_genre = [title for title in titles if genre in genres[title["title_id"]]]
+            of_all = [title for title in audience if genre in genres[title["title_id"]]]
+            audience_share = len(of_all) / len(audience)
+            rows.append(
+                {
+                    "as_of_date": as_of_date,
+                    "window_days": window_days,
+                    "user_id": user_id,
+                    "genre": genre,
+                    "watched_titles": len(of_genre),
+                    "watch_minutes": _sum_of_known(title["watch_minutes"] for title in of_genre),
+                    "title_share": len(of_genre) / len(titles),
+                    "audience_share": audience_share,
+                    "lift": (len(of_genre) + prior) / (len(titles) * audience_share + prior),
+                    "genre_rank": rank,
+                }
+            )
+    return _sorted(rows, "as_of_date", "window_days", "user_id", "genre")
+
+
+# --- rhythms -------------------------------------------------------------------------------------
+
+
+def window_rhythms(world: World) -> list[Row]:
+    """One row per as-of date, window and user who was active in it: when they watch."""
+    return _sorted(
+        [
+            {
+                "as_of_date": as_of_date,
+                "window_days": window_days,
+                "user_id": user_id,
+                **_rhythm(world, hours),
+            }
+            for as_of_date, window_days, user_id, hours in _windows_of_hours(world)
+        ],
+        "as_of_date",
+        "window_days",
+        "user_id",
+    )
+
+
+def user_rhythms(world: World) -> list[Row]:
+    """One row per as-of date and user active in the 84 days: the rhythm, in more detail."""
+    active_dates = {
+        (as_of_date, user_id): {day["activity_date"] for day in days}
+        for as_of_date, user_id, days in _lookbacks(world)
+    }
+    rows = []
+    for as_of_date, window_days, user_id, hours in _windows_of_hours(world):
+        if window_days != RHYTHM_WINDOW:
+            continue
+        cells = _grouped(
+            [
+                {
+                    **hour,
+                    "weekday": hour["activity_date"].isoweekday(),
+                    "daypart": _daypart(world, hour["local_hour"]),
+                }
+                for hour in hours
+            ],
+            "weekday",
+            "daypart",
+        )
+        thirds = {
+            "first": [hour for hour in hours if hour["activity_date"].day <= 10],
+            "middle": [hour for hour in hours if 11 <= hour["activity_date"].day <= 20],
+            "last": [hour for hour in hours if hour["activity_date"].day >= 21],
+        }
+        measure = _measure(hours)
+        weekday_dayparts = [
+            {"weekday": weekday, "daypart": daypart, "amount": _amount(measure, in_cell)}
+            for (weekday, daypart), in_cell in sorted(cells.items())
+        ]
+        rows.append(
+            {
+                "as_of_date": as_of_date,
+                "user_id": user_id,
+                **_rhythm(world, hours),
+                "weekday_dayparts": [cell for cell in weekday_dayparts if cell["amount"] > 0],
+                **{
+                    f"{third}_third_of_month_share": _amount(measure, in_third)
+                    / _amount(measure, hours)
+                    for third, in_third in thirds.items()
+                },
+                "weeks_active_streak": _weeks_in_a_row(
+                    active_dates[as_of_date, user_id], as_of_date
+                ),
+            }
+        )
+    return _sorted(rows, "as_of_date", "user_id")
+
+
+def _rhythm(world: World, hours: list[Row]) -> Row:
+    """The columns that window_rhythms and user_rhythms have in common."""
+    measure = _measure(hours)
+    amount = _amount(measure, hours)
+    on_weekend = [hour for hour in hours if hour["activity_date"].isoweekday() >= 6]
+    by_daypart = {
+        daypart: [hour for hour in hours if _daypart(world, hour["local_hour"]) == daypart]
+        for daypart in ("prime_time", "night")
+    }
+    watched = [hour for hour in hours if hour["watch_interactions"] > 0]
+    watched_hours = [hour["local_hour"] for hour in watched]
+    watched_days = [day.isoweekday() for day in {hour["activity_date"] for hour in watched}]
+    days_tell = len(watched_days) >= world.vars.peak_min_days
+    return {
+        "measure": measure,
+        "amount": amount,
+        "weekend_share": _amount(measure, on_weekend) / amount,
+        "prime_time_share": _amount(measure, by_daypart["prime_time"]) / amount,
+        "night_share": _amount(measure, by_daypart["night"]) / amount,
+        "peak_weekday": _peak(watched_days, circle=7) if days_tell else None,
+        "peak_hour": _peak(watched_hours, circle=24) if days_tell else None,
+        "hour_concentration": _resultant_length(watched_hours, circle=24),
+        "watched_hours": len(watched_hours),
+        "weekday_concentration": _resultant_length(watched_days, circle=7),
+        "watched_days": len(watched_days),
+    }
+
+
+def _measure(hours: list[Row]) -> str:
+    """Time where some is known and more than 0, else interactions."""
+    return (
+        "watch_minutes"
+        if _sum_of_known(hour["watch_seconds"] for hour in hours)
+        else "interactions"
+    )
+
+
+def _amount(measure: str, hours: list[Row]) -> float:
+    """How much happened in the hours, as the measure counts it."""
+    if measure == "watch_minutes":
+        return (_sum_of_known(hour["watch_seconds"] for hour in hours) or 0.0) / 60
+    return float(_total(hours, "interactions"))
+
+
+def _daypart(world: World, local_hour: int) -> str:
+    """The daypart that began last at that clock hour; before the morning it is still night."""
+    starts = [
+        (world.vars.morning_starts_at_hour, "morning"),
+        (world.vars.daytime_starts_at_hour, "daytime"),
+        (world.vars.early_evening_starts_at_hour, "early_evening"),
+        (world.vars.prime_time_starts_at_hour, "prime_time"),
+        (world.vars.night_starts_at_hour, "night"),
+    ]
+    begun = [daypart for start, daypart in starts if start <= local_hour]
+    return begun[-1] if begun else "night"
+
+
+def _resultant_length(values: list[int], *, circle: int) -> float | None:
+    """Length of the mean of the values' unit vectors on a circle, to nine digits; None of none."""
+    if not values:
+        return None
+    mean = sum(cmath.exp(2j * math.pi * value / circle) for value in values) / len(values)
+    return round(abs(mean), 9)
+
+
+def _peak(values: list[int], *, circle: int) -> int | None:
+    """The most frequent value, the smallest of equals; None where chance could have done it."""
+    length = _resultant_length(values, circle=circle)
+    if length is None or length < round(math.sqrt(3 / len(values)), 9):
+        return None
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def _weeks_in_a_row(active_dates: set[date], as_of_date: date) -> int:
+    """Weeks of seven days with activity, back from the one that ends on the date to a gap."""
+    active_weeks = {(as_of_date - active_date).days // 7 for active_date in active_dates}
+    week = 0
+    while week in active_weeks:
+        week += 1
+    return week
+
+
+# --- recency, frequency, watch time --------------------------------------------------------------
+
+
+def user_rfm(world: World) -> list[Row]:
+    """One row per as-of date and user of user_windows, each value scored in fifths of them all.
+
+    The fewer days since the user was last active the better; of the others more is better.
+    """
+    rows = []
+    of_window = [row for row in user_windows(world) if row["window_days"] == RFM_WINDOW]
+    for (as_of_date,), audience in _grouped(of_window, "as_of_date").items():
+        recencies = [
+            None if row["days_since_last_active"] is None else -row["days_since_last_active"]
+            for row in audience
+        ]
+        frequencies = [row["active_days"] for row in audience]
+        # Sums that should be equal may differ in their last bits here, and then would not be a tie.
+        minutes = [
+            None if row["watch_minutes"] is None else round(row["watch_minutes"], 9)
+            for row in audience
+        ]
+        for number, row in enumerate(audience):
+            rows.append(
+                {
+                    "as_of_date": as_of_date,
+                    "user_id": row["user_id"],
+                    "days_since_last_active": row["days_since_last_active"],
+                    "active_days": row["active_days"],
+                    "watch_minutes": row["watch_minutes"],
+                    "recency_score": _score(recencies[number], recencies),
+                    "frequency_score": _score(frequencies[number], frequencies),
+                    "watch_score": _score(minutes[number], minutes),
+                }
+            )
+    return _sorted(rows, "as_of_date", "user_id")
+
+
+def _score(value: float | None, of_all: Sequence[float | None]) -> int | None:
+    """1 + the whole fifths of all that are worse, half of the equal ones among them.
+
+    Unknown values have no score and are none of them all.
+    """
+    if value is None:
+        return None
+    known = [other for other in of_all if other is not None]
+    worse = sum(other < value for other in known)
+    equal = sum(other == value for other in known)
+    return 1 + 5 * (2 * worse + equal) // (2 * len(known))
 
 
 # --- personas ------------------------------------------------------------------------------------
@@ -859,15 +1440,21 @@ def _watched_title_metrics(
 ) -> Row:
     """watched_titles, content_diversity, top_genre and top_genre_share of the watched titles."""
     titles = {title_of(world, content_id) for content_id in _watched_contents(days)}
-    by_genre = Counter(genre for title in titles for genre in genres.get(title, ()))
-    with_genre = sum(bool(genres.get(title)) for title in titles)
-    top_genre = min(by_genre, key=lambda genre: (-by_genre[genre], genre), default=None)
+    top_genre, top_genre_share = _top_genre(titles, genres)
     return {
         "watched_titles": len(titles),
         "content_diversity": content_diversity([tags[title] for title in titles if title in tags]),
         "top_genre": top_genre,
-        "top_genre_share": by_genre[top_genre] / with_genre if top_genre is not None else None,
+        "top_genre_share": top_genre_share,
     }
+
+
+def _top_genre(titles: set[str], genres: Mapping[str, set[str]]) -> tuple[str | None, float | None]:
+    """The genre of the most titles, the first of equals, and its share of titles with a genre."""
+    by_genre = Counter(genre for title in titles for genre in genres.get(title, ()))
+    with_genre = sum(bool(genres.get(title)) for title in titles)
+    top_genre = min(by_genre, key=lambda genre: (-by_genre[genre], genre), default=None)
+    return top_genre, by_genre[top_genre] / with_genre if top_genre is not None else None
 
 
 def content_diversity(tag_sets: list[set[str]]) -> float | None:
@@ -899,6 +1486,31 @@ def _lookbacks(world: World) -> list[tuple[date, str, list[Row]]]:
             if in_lookback:
                 lookbacks.append((as_of_date, user_id, in_lookback))
     return lookbacks
+
+
+def _windows(world: World) -> list[tuple[date, int, str, list[Row]]]:
+    """(as-of date, window, user, rows of user_content_days in it) for each user active in it."""
+    windows = []
+    for as_of_date, user_id, days in _lookbacks(world):
+        for window_days in WINDOWS:
+            window_start = as_of_date - timedelta(days=window_days - 1)
+            in_window = [day for day in days if day["activity_date"] >= window_start]
+            if in_window:
+                windows.append((as_of_date, window_days, user_id, in_window))
+    return windows
+
+
+def _windows_of_hours(world: World) -> list[tuple[date, int, str, list[Row]]]:
+    """(as-of date, window, user, rows of user_hours in it) for each user active in it."""
+    hours_by_user = _grouped(user_hours(world), "user_id")
+    windows = []
+    for as_of_date, window_days, user_id, days in _windows(world):
+        active_dates = {day["activity_date"] for day in days}
+        hours = [
+            hour for hour in hours_by_user[(user_id,)] if hour["activity_date"] in active_dates
+        ]
+        windows.append((as_of_date, window_days, user_id, hours))
+    return windows
 
 
 def _tags_and_genres(world: World) -> tuple[dict[str, set[str]], dict[str, set[str]]]:

@@ -10,6 +10,7 @@ than the project has, so that alternatives, all operators and many metrics are c
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -31,11 +32,26 @@ OTHER_VARS = Vars(
     default_timezone="Asia/Kolkata",
     day_starts_at_hour=0,
     min_watch_seconds=119,
-    lookback_days=168,
+    lookback_days=171,
     as_of_weekday="wednesday",
     as_of_history_weeks=6,
     period_gap_days=2,
     binge_min_episodes=2,
+    spike_max_days=3,
+    spike_max_watch_minutes=14.5,
+    sleepy_min_days=27,
+    ghost_min_spikes=3,
+    ghost_min_gap_days=4,
+    ghost_min_days=20,
+    ghost_max_genre_share=0.6,
+    ghost_min_titles=4,
+    morning_starts_at_hour=4,
+    daytime_starts_at_hour=12,
+    early_evening_starts_at_hour=16,
+    prime_time_starts_at_hour=19,
+    night_starts_at_hour=22,
+    peak_min_days=3,
+    genre_prior_titles=0.5,
 )
 # persona, alternative, clause, window_days, metric, operator, threshold
 MORE_RULES = """
@@ -59,6 +75,14 @@ weekender,2,1,84,periods,>=,3
 weekender,2,2,84,longest_period_days,<=,2
 weekender,2,3,84,watched_episodes,<,3
 weekender,2,4,84,most_episodes_in_24h,<=,1
+drifter,1,1,84,ghost_days,>=,28
+drifter,2,1,28,spikes,>=,3
+drifter,2,2,84,sleepy_days,<,28
+night_owl,1,1,84,night_share,>,0.5
+night_owl,2,1,28,prime_time_share,>=,0.4
+night_owl,2,2,28,hour_concentration,>,0.6
+night_owl,3,1,84,peak_hour,>=,20
+night_owl,3,2,84,peak_weekday,<=,5
 """
 
 PIPELINE_COLUMNS = {"input_version", "history_version", "explanation", "reason"}
@@ -90,14 +114,15 @@ def more_rules(project: Path) -> Path:
 @pytest.mark.parametrize(
     ("shown_as", "days", "variables"),
     [
-        pytest.param("defaults", (31, 60, 95), Vars(), id="defaults"),
-        pytest.param("other_vars", (40, 200), OTHER_VARS, id="other_vars"),
+        pytest.param("defaults", (95, 60, 31), Vars(), id="defaults"),
+        pytest.param("other_vars", (200, 40), OTHER_VARS, id="other_vars"),
     ],
 )
 def test_the_models_agree_with_the_reference(
     shown_as: str, days: tuple[int, ...], variables: Vars
 ) -> None:
     shown = 0
+    met: Counter[str] = Counter()
 
     @examples(EXAMPLES[shown_as])
     @given(worlds(VIEWERS, days, variables))
@@ -107,9 +132,74 @@ def test_the_models_agree_with_the_reference(
             service = Service(folder / "service")
             assert_agrees(service, world.events, world.contents, world.users, variables)
         shown += len(world.histories)
+        met.update(occurrences(make_world(world.events, world.contents, world.users, variables)))
 
     models_agree()
     assert shown >= EXAMPLES[shown_as] * VIEWERS
+    assert {name for name, number in met.items() if number == 0} == set()
+
+
+def occurrences(world: reference.World) -> dict[str, int]:
+    """How many viewers met what the definitions turn on, so that no comparison is of nothing."""
+    indifferent = replace(world, vars=replace(world.vars, ghost_max_genre_share=1))
+    periods = reference.activity_periods(world)
+    regions = reference.inactivity_regions(world)
+    ghosts = [row for row in regions if row["region_type"] == "ghost"]
+    sleepy = [row for row in regions if row["region_type"] == "sleepy"]
+    rhythms = reference.window_rhythms(world)
+    quality = [row for row in reference.data_quality(world) if row["affected"] > 0]
+    rows: dict[str, list[Row]] = {
+        "spike": [row for row in periods if row["is_spike"]],
+        "spike of unknown length": [
+            row for row in periods if row["is_spike"] and row["watch_minutes"] is None
+        ],
+        "no spike": [row for row in periods if not row["is_spike"]],
+        "open ghost": [row for row in ghosts if row["is_open"]],
+        "ghost that is over": [row for row in ghosts if not row["is_open"]],
+        "ghost of many titles": [
+            row
+            for row in ghosts
+            if row["top_genre_share"] is not None
+            and row["top_genre_share"] <= world.vars.ghost_max_genre_share
+        ],
+        "ghost but for an interest": [
+            row for row in reference.inactivity_regions(indifferent) if row not in regions
+        ],
+        "open sleep": [row for row in sleepy if row["is_open"]],
+        "sleep that is over": [row for row in sleepy if not row["is_open"]],
+        "peak hour": [row for row in rhythms if row["peak_hour"] is not None],
+        "peak weekday": [row for row in rhythms if row["peak_weekday"] is not None],
+        "no peak of enough days": [
+            row
+            for row in rhythms
+            if row["watched_days"] >= world.vars.peak_min_days and row["peak_hour"] is None
+        ],
+        "measured in interactions": [row for row in rhythms if row["measure"] == "interactions"],
+        "series touched itself": [
+            row
+            for row in reference.user_titles(world)
+            if row["is_series"] and row["watched_contents"] > row["watched_episodes"]
+        ],
+        "weeks in a row": [
+            row for row in reference.user_rhythms(world) if row["weeks_active_streak"] > 2
+        ],
+    }
+    return {
+        **{name: len({row["user_id"] for row in of_name}) for name, of_name in rows.items()},
+        **{
+            check: sum(row["quality_check"] == check for row in quality) for check in QUALITY_CHECKS
+        },
+    }
+
+
+QUALITY_CHECKS = (
+    "events_of_unknown_type",
+    "events_on_unknown_contents",
+    "contents_without_genre",
+    "episodes_without_series",
+    "series_without_episodes",
+    "users_in_unknown_time_zones",
+)
 
 
 # --- edges by hand ------------------------------------------------------------------------------
@@ -129,15 +219,36 @@ def play(
     return Event("?", content_id, "play", at(days_ago, hour), seconds)
 
 
-def click(days_ago: int, hour: float = 12, content_id: str = "film") -> Event:
+def click(days_ago: int, hour: float = 12, content_id: str | None = "film") -> Event:
     return Event("?", content_id, "click", at(days_ago, hour))
 
 
-PERIODS, SERIES, WINDOWS = (
+def stay(days_ago: int) -> Event:
+    """Half an hour of a film: no spike."""
+    return play("film", days_ago, seconds=1800)
+
+
+def glances(*days_ago: int, contents: tuple[str | None, ...] = ("film",)) -> list[Event]:
+    """A click on each of these days, and on the first of them on each of the contents."""
+    first = [click(days_ago[0], content_id=content_id) for content_id in contents]
+    return [*first, *(click(day, content_id=contents[0]) for day in days_ago[1:])]
+
+
+def day(days_ago: int) -> date:
+    return AS_OF - timedelta(days=days_ago)
+
+
+PERIODS, SERIES, REGIONS, WINDOWS, TITLES, RHYTHMS, USER_RHYTHMS = (
     "metrics.activity_periods",
     "metrics.period_series",
+    "metrics.inactivity_regions",
     "metrics.user_windows",
+    "metrics.user_titles",
+    "metrics.window_rhythms",
+    "metrics.user_rhythms",
 )
+SLEEPY = {"region_type": "sleepy", "active_days": 0, "spikes": 0, "watch_minutes": 0.0}
+GHOST = {"region_type": "ghost"}
 
 # name -> what the viewer did, a table, and what its rows say, one dictionary for each row
 EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
@@ -283,6 +394,382 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
             {"window_days": 84, "watch_share": 0.0, "top_series_share": None, "browse_share": 1.0},
         ],
     ),
+    # --- spikes
+    "spike_of_the_most_days": ([click(10), click(8)], PERIODS, [{"is_spike": True}]),
+    "spike_of_a_day_too_many": ([click(10), click(9), click(8)], PERIODS, [{"is_spike": False}]),
+    "spike_of_just_under_the_minutes": (
+        [play("film", 5, seconds=1799.5)],
+        PERIODS,
+        [{"watch_minutes": 1799.5 / 60, "is_spike": True}],
+    ),
+    "spike_of_exactly_the_minutes": (
+        [play("film", 5, seconds=1799.5), play("film", 5, 13, seconds=0.5)],
+        PERIODS,
+        [{"watch_minutes": 30.0, "is_spike": False}],
+    ),
+    "spike_of_unknown_length_on_nothing": (
+        [play(None, 5, seconds=None)],
+        PERIODS,
+        [{"watch_minutes": None, "watched_titles": 0, "is_spike": True}],
+    ),
+    "visit_of_unknown_length_to_a_title": (
+        [play("film", 5, seconds=None)],
+        PERIODS,
+        [{"watch_minutes": None, "watched_titles": 1, "is_spike": False}],
+    ),
+    "spike_that_the_lookback_makes_of_a_stay": (
+        [*(play("film", days_ago) for days_ago in (184, 183, 182, 181))],
+        PERIODS,
+        [{"period_start": day(181), "active_days": 1, "is_spike": True}],
+    ),
+    # --- sleepy regions
+    "gap_of_27_days": ([stay(40), stay(12)], REGIONS, []),
+    "gap_of_28_days": (
+        [stay(41), stay(12)],
+        REGIONS,
+        [
+            {
+                **SLEEPY,
+                "region_start": day(40),
+                "region_end": day(13),
+                "days": 28,
+                "is_open": False,
+            }
+        ],
+    ),
+    "gap_of_29_days": ([stay(42), stay(12)], REGIONS, [{**SLEEPY, "days": 29, "is_open": False}]),
+    "open_gap_of_27_days": ([stay(27)], REGIONS, []),
+    "open_gap_of_28_days": (
+        [stay(28)],
+        REGIONS,
+        [{**SLEEPY, "region_start": day(27), "region_end": AS_OF, "days": 28, "is_open": True}],
+    ),
+    "open_gap_of_29_days": ([stay(29)], REGIONS, [{**SLEEPY, "days": 29, "is_open": True}]),
+    "two_sleepy_regions": (
+        [stay(150), stay(100), click(50)],
+        REGIONS,
+        [
+            {**SLEEPY, "days": 49, "is_open": False},
+            {**SLEEPY, "days": 49, "is_open": False},
+            {**SLEEPY, "days": 50, "is_open": True},
+        ],
+    ),
+    "days_before_the_first_period_are_no_gap": ([stay(182), stay(3)], REGIONS, []),
+    # --- ghost regions
+    "one_spike": (glances(20), REGIONS, []),
+    "two_spikes_that_span_28_days": (
+        glances(33, 6),
+        REGIONS,
+        [
+            {
+                **GHOST,
+                "region_start": day(33),
+                "region_end": day(6),
+                "days": 28,
+                "is_open": True,
+                "active_days": 2,
+                "spikes": 2,
+                "interactions": 2,
+                "watch_minutes": 0.0,
+                "top_genre": "drama",
+                "top_genre_share": 1.0,
+            }
+        ],
+    ),
+    "two_spikes_that_span_27_days": (glances(32, 6), REGIONS, []),
+    "three_spikes_of_four_days": (
+        glances(33, 31, 20, 6),
+        REGIONS,
+        [{**GHOST, "spikes": 3, "active_days": 4, "days": 28}],
+    ),
+    "gap_of_exactly_ghost_min_gap_days": (
+        glances(33, 29, 25, 5),
+        REGIONS,
+        [{**GHOST, "spikes": 4, "days": 29}],
+    ),
+    "gap_of_a_day_less_than_ghost_min_gap_days": (glances(33, 29, 26, 5), REGIONS, []),
+    "gap_of_27_days_between_spikes": (glances(33, 5), REGIONS, [{**GHOST, "days": 29}]),
+    "gap_of_28_days_between_spikes": (glances(34, 5), REGIONS, [{**SLEEPY, "days": 28}]),
+    "stay_between_spikes": ([*glances(40, 20, 5), stay(30)], REGIONS, []),
+    "two_ghost_regions_with_a_stay_between_them": (
+        [*glances(90, 75, 60, 40, 20, 5), stay(50)],
+        REGIONS,
+        [
+            {**GHOST, "region_start": day(90), "spikes": 3, "is_open": False},
+            {**GHOST, "region_start": day(40), "spikes": 3, "is_open": True},
+        ],
+    ),
+    "ghost_that_may_go_on": (
+        glances(60, 45, 27),
+        REGIONS,
+        [{**GHOST, "days": 34, "is_open": True}],
+    ),
+    "ghost_that_fell_asleep": (
+        glances(61, 46, 28),
+        REGIONS,
+        [
+            {**GHOST, "days": 34, "is_open": False},
+            {**SLEEPY, "region_start": day(27), "is_open": True},
+        ],
+    ),
+    "ghost_that_came_to_stay": (
+        [*glances(60, 45, 27), stay(20)],
+        REGIONS,
+        [{**GHOST, "days": 34, "is_open": False}],
+    ),
+    "genre_of_exactly_half": (
+        glances(33, 6, contents=("film", "same_film", "other_film", "of_no_type")),
+        REGIONS,
+        [{**GHOST, "top_genre": "drama", "top_genre_share": 0.5, "interactions": 5}],
+    ),
+    "genre_of_more_than_half": (
+        glances(33, 6, contents=("film", "same_film", "other_film")),
+        REGIONS,
+        [],
+    ),
+    "genre_of_half_of_those_with_a_genre": (
+        glances(33, 6, contents=("film", "other_film", "report")),
+        REGIONS,
+        [{**GHOST, "top_genre": "comedy", "top_genre_share": 0.5}],
+    ),
+    "two_titles_of_one_genre": (
+        glances(33, 6, contents=("film", "same_film")),
+        REGIONS,
+        [{**GHOST, "top_genre_share": 1.0}],
+    ),
+    "three_titles_of_one_genre": (
+        glances(33, 6, contents=("film", "same_film", "show")),
+        REGIONS,
+        [],
+    ),
+    "three_contents_of_two_titles": (
+        glances(33, 6, contents=("show_1", "show_2", "film")),
+        REGIONS,
+        [{**GHOST, "top_genre": "drama", "top_genre_share": 1.0}],
+    ),
+    "three_titles_without_genre": (
+        glances(33, 6, contents=("report", "pilot", "film_without_tags")),
+        REGIONS,
+        [{**GHOST, "top_genre": None, "top_genre_share": None}],
+    ),
+    "a_genre_and_titles_that_nobody_knows": (
+        glances(33, 6, contents=("film", "missing", "missing_too")),
+        REGIONS,
+        [],
+    ),
+    "no_title": (
+        glances(33, 6, contents=(None,)),
+        REGIONS,
+        [{**GHOST, "top_genre": None, "top_genre_share": None, "interactions": 2}],
+    ),
+    "ghost_without_watch_seconds": (
+        [play(None, 33, seconds=None), play(None, 6, seconds=None)],
+        REGIONS,
+        [{**GHOST, "watch_minutes": None, "spikes": 2}],
+    ),
+    "ghost_of_which_the_lookback_cuts_too_much": (
+        glances(182, 160, 150),
+        REGIONS,
+        [{**SLEEPY, "days": 150}],
+    ),
+    "ghost_that_begins_with_the_lookback": (
+        glances(182, 181, 160, 150),
+        REGIONS,
+        [{**GHOST, "region_start": day(181), "spikes": 3}, {**SLEEPY, "days": 150}],
+    ),
+    "regions_of_which_the_window_cuts_some": (
+        glances(60, 33, 6),
+        WINDOWS,
+        [
+            {"window_days": 28, "ghost_days": 22, "sleepy_days": 0, "spikes": 1},
+            {"window_days": 84, "ghost_days": 55, "sleepy_days": 0, "spikes": 3},
+        ],
+    ),
+    "sleep_of_which_the_window_cuts_some": (
+        [stay(120), click(60), click(28)],
+        WINDOWS,
+        [
+            {"window_days": 28, "ghost_days": 0, "sleepy_days": 28, "spikes": 0},
+            {"window_days": 84, "ghost_days": 0, "sleepy_days": 23 + 31 + 28, "spikes": 2},
+        ],
+    ),
+    "spike_that_ends_on_the_first_day_of_the_window": (
+        [click(29), click(27)],
+        WINDOWS,
+        [{"window_days": 28, "spikes": 1}, {"window_days": 84, "spikes": 1}],
+    ),
+    # --- rhythms
+    "an_hour_at_each_edge_of_a_daypart": (
+        [
+            *(click(5, hour) for hour in (4, 5, 8.99, 9, 16.99, 17, 19.99, 20, 22.99, 23)),
+            click(4, 3.99),
+        ],
+        USER_RHYTHMS,
+        [
+            {
+                "measure": "interactions",
+                "amount": 11.0,
+                "weekday_dayparts": [
+                    {"weekday": 2, "daypart": daypart, "amount": amount}
+                    for daypart, amount in (
+                        ("daytime", 2.0),
+                        ("early_evening", 2.0),
+                        ("morning", 2.0),
+                        ("night", 3.0),
+                        ("prime_time", 2.0),
+                    )
+                ],
+                "prime_time_share": 2 / 11,
+                "night_share": 3 / 11,
+            }
+        ],
+    ),
+    "minutes_and_interactions_on_other_days": (
+        [play("film", 1, seconds=600), *(click(6, hour) for hour in (20, 21, 22))],
+        USER_RHYTHMS,
+        [
+            {
+                "measure": "watch_minutes",
+                "amount": 10.0,
+                "weekday_dayparts": [{"weekday": 6, "daypart": "daytime", "amount": 10.0}],
+                "weekend_share": 1.0,
+                "prime_time_share": 0.0,
+            }
+        ],
+    ),
+    "no_second_watched": (
+        [play("film", 1, seconds=0), *(click(6, hour) for hour in (20, 21, 22))],
+        USER_RHYTHMS,
+        [{"measure": "interactions", "weekend_share": 0.25, "prime_time_share": 0.75}],
+    ),
+    "three_watched_days": (
+        [play("film", days_ago, hour) for days_ago in range(1, 4) for hour in (20, 21, 22)],
+        RHYTHMS,
+        2 * [{"watched_hours": 9, "watched_days": 3, "peak_hour": None}],
+    ),
+    "four_watched_days": (
+        [play("film", days_ago, 20) for days_ago in range(1, 5)],
+        RHYTHMS,
+        2 * [{"watched_hours": 4, "peak_hour": 20, "peak_weekday": None}],
+    ),
+    "hours_exactly_as_concentrated_as_chance_allows": (
+        [play("film", days_ago, 22 if days_ago < 4 else 10) for days_ago in range(1, 13)],
+        RHYTHMS,
+        2 * [{"watched_hours": 12, "hour_concentration": 0.5, "peak_hour": 10}],
+    ),
+    "hours_less_concentrated_than_that": (
+        [play("film", days_ago, 22 if days_ago < 5 else 10) for days_ago in range(1, 13)],
+        RHYTHMS,
+        2 * [{"hour_concentration": round(1 / 3, 9), "peak_hour": None}],
+    ),
+    "two_hours_equally_often": (
+        [play("film", days_ago, 20 + days_ago % 2) for days_ago in range(1, 7)],
+        RHYTHMS,
+        2 * [{"hour_concentration": round(math.cos(math.pi / 24), 9), "peak_hour": 20}],
+    ),
+    "four_sundays_of_which_three_are_in_the_short_window": (
+        [play("film", days_ago) for days_ago in (0, 7, 21, 28)],
+        RHYTHMS,
+        [
+            {"watched_days": 3, "weekday_concentration": 1.0, "peak_weekday": None},
+            {"watched_days": 4, "weekday_concentration": 1.0, "peak_weekday": 7},
+        ],
+    ),
+    "mondays_and_sundays_equally_often": (
+        [play("film", days_ago) for days_ago in (0, 6, 7, 13, 14, 20)],
+        RHYTHMS,
+        2 * [{"weekday_concentration": round(math.cos(math.pi / 7), 9), "peak_weekday": 1}],
+    ),
+    "an_hour_and_a_day_without_watching": (
+        [click(5, 20)],
+        RHYTHMS,
+        2
+        * [
+            {
+                "watched_hours": 0,
+                "watched_days": 0,
+                "hour_concentration": None,
+                "weekday_concentration": None,
+            }
+        ],
+    ),
+    "hour_watched_in_two_ways": (
+        [play("film", 5, 20), play("show_1", 5, 20.5), click(5, 20)],
+        RHYTHMS,
+        2 * [{"watched_hours": 1, "watched_days": 1, "hour_concentration": 1.0}],
+    ),
+    "weeks_in_a_row": (
+        [click(6), click(7), click(20), click(28)],
+        USER_RHYTHMS,
+        [{"weeks_active_streak": 3}],
+    ),
+    "no_activity_in_the_last_week": ([click(7)], USER_RHYTHMS, [{"weeks_active_streak": 0}]),
+    "more_weeks_than_the_lookback": (
+        [click(days_ago) for days_ago in range(3, 190, 7)],
+        USER_RHYTHMS,
+        [{"weeks_active_streak": 26}],
+    ),
+    "last_days_of_the_thirds_of_june": (
+        [
+            play("film", days_ago, seconds=seconds)
+            for days_ago, seconds in ((30, 1), (29, 2), (20, 4), (19, 8), (10, 16), (9, 32))
+        ],
+        USER_RHYTHMS,
+        [
+            {
+                "first_third_of_month_share": 6 / 63,
+                "middle_third_of_month_share": 24 / 63,
+                "last_third_of_month_share": 33 / 63,
+            }
+        ],
+    ),
+    # --- titles
+    "series_touched_by_itself": (
+        [play("show", 5)],
+        TITLES,
+        2 * [{"title_id": "show", "is_series": False, "watched_contents": 1}],
+    ),
+    "series_touched_by_itself_and_by_an_episode": (
+        [play("show", 5, seconds=300), play("show_1", 40, seconds=600)],
+        TITLES,
+        [
+            {"window_days": 28, "is_series": False, "watch_seconds": 300.0},
+            {
+                "window_days": 84,
+                "is_series": True,
+                "watch_interactions": 2,
+                "episode_interactions": 1,
+                "watch_seconds": 900.0,
+                "watched_contents": 2,
+                "watched_episodes": 1,
+            },
+        ],
+    ),
+    "share_of_a_series_touched_by_itself_and_by_an_episode": (
+        [play("show", 5, seconds=300), play("show_1", 40, seconds=600), play("film", 40)],
+        WINDOWS,
+        [{"top_series_share": 0.0}, {"top_series_share": 0.6}],
+    ),
+    "title_clicked_with_seconds": (
+        [Event("?", "show_1", "click", at(5), 5)],
+        TITLES,
+        2
+        * [
+            {
+                "title_id": "show",
+                "is_series": True,
+                "watch_interactions": 0,
+                "watch_minutes": 5 / 60,
+                "watched_contents": 0,
+            }
+        ],
+    ),
+    "title_clicked_without_seconds": ([click(5)], TITLES, []),
+    "title_watched_without_seconds": (
+        [play("film", 5, seconds=None)],
+        TITLES,
+        2 * [{"watch_seconds": None, "watch_minutes": None, "movie_interactions": 1}],
+    ),
 }
 
 
@@ -308,13 +795,21 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> Service:
     return service
 
 
-@pytest.mark.parametrize("name", EDGES)
-def test_the_edge_is_where_the_definition_puts_it(edges: Service, name: str) -> None:
-    _, table, expected = EDGES[name]
-    in_models = [row for row in edges.tables()[table] if row["user_id"] == name]
+@pytest.fixture(scope="session")
+def edge_tables(edges: Service) -> list[dict[str, list[Row]]]:
+    """The tables that EDGES name, of the models and of the reference."""
     world = make_world(edge_events(), CATALOGUE, {}, EDGE_VARS)
-    in_reference = [row for row in REFERENCE[table](world) if row["user_id"] == name]
-    for rows in (in_models, in_reference):
+    names = {table for _, table, _ in EDGES.values()}
+    return [edges.tables(), {name: REFERENCE[name](world) for name in names}]
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_the_edge_is_where_the_definition_puts_it(
+    edge_tables: list[dict[str, list[Row]]], name: str
+) -> None:
+    _, table, expected = EDGES[name]
+    for tables in edge_tables:
+        rows = [row for row in tables[table] if row["user_id"] == name]
         found = [
             {column: row[column] for column in wanted}
             for row, wanted in zip(rows, expected, strict=True)
@@ -333,12 +828,21 @@ REFERENCE = {
     "metrics.user_content_hours": reference.user_content_hours,
     "metrics.user_content_days": reference.user_content_days,
     "metrics.user_days": reference.user_days,
+    "metrics.user_hours": reference.user_hours,
     "metrics.content_days": reference.content_days,
+    "metrics.source_contents": reference.source_contents,
     "metrics.title_tags": reference.title_tags,
+    "metrics.data_quality": reference.data_quality,
     "metrics.as_of_dates": reference.as_of_dates,
     "metrics.activity_periods": reference.activity_periods,
     "metrics.period_series": reference.period_series,
+    "metrics.inactivity_regions": reference.inactivity_regions,
+    "metrics.user_titles": reference.user_titles,
+    "metrics.user_genres": reference.user_genres,
+    "metrics.window_rhythms": reference.window_rhythms,
     "metrics.user_windows": reference.user_windows,
+    "metrics.user_rhythms": reference.user_rhythms,
+    "metrics.user_rfm": reference.user_rfm,
     "personas.persona_matches": reference.persona_matches,
     "personas.user_personas": reference.user_personas,
 }
