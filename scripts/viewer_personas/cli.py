@@ -188,7 +188,8 @@ def demo(
         "",
         "Ask why:",
         *(
-            f"  personas explain {user} --database {escape(str(database))}   [dim]# {persona}[/dim]"
+            f"  {escape(_command())} explain {user} --database {escape(str(database))}"
+            f"   [dim]# {persona}[/dim]"
             for persona, user in examples
         ),
     ]
@@ -202,6 +203,12 @@ def main() -> None:
     except PersonasError as error:
         progress_console.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_status)
+
+
+def _command() -> str:
+    """This command as it can be typed again from the same place."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "personas" else "personas"
 
 
 # --- the steps ---------------------------------------------------------------------------------
@@ -356,6 +363,13 @@ def _contents_lines(contents: Contents) -> list[str]:
         f"  {share.label:15} {share.viewers:>9,}  {share.share:6.1%}"
         f"  {'█' * round(40 * share.share)}".rstrip()
         for share in contents.personas
+    ]
+    if contents.suspicious:
+        lines += ["", "Suspicious in the last 28 days, all of it kept (metrics.data_quality):"]
+    lines += [
+        f"  {check.quality_check.replace('_', ' '):28} {check.affected:>9,}  {check.share:6.1%}"
+        + (f"  such as {escape(check.example)}" if check.example else "")
+        for check in contents.suspicious
     ]
     return lines
 

@@ -1,4 +1,4 @@
-"""What is in the database, for the end of a run: events, viewers, personas with their shares."""
+"""What is in the database, for the end of a run: events, viewers, personas, suspicious data."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +17,17 @@ class PersonaShare:
 
 
 @dataclass(frozen=True)
+class QualityCheck:
+    """What a check of metrics.data_quality found in the last four weeks; share is 0 to 1."""
+
+    quality_check: str
+    affected: int
+    total: int
+    share: float
+    example: str | None
+
+
+@dataclass(frozen=True)
 class Contents:
     """What is in the database after a run; dates are null where nothing was built yet."""
 
@@ -27,6 +38,7 @@ class Contents:
     as_of_date: date | None
     as_of_dates: int
     personas: list[PersonaShare]
+    suspicious: list[QualityCheck]
 
 
 def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
@@ -50,6 +62,21 @@ def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
         [latest],
     ).fetchall()
     viewers = sum(row[2] for row in shares)
+    suspicious = connection.execute(
+        """
+        select
+            quality_check,
+            cast(sum(affected) as bigint),
+            cast(sum(total) as bigint),
+            sum(affected) / sum(total),
+            max(example)
+        from metrics.data_quality
+        where source_date > (select max(source_date) - 28 from metrics.source_dates)
+        group by quality_check
+        having sum(affected) > 0
+        order by quality_check
+        """
+    ).fetchall()
     return Contents(
         events=events,
         first_day=first_day,
@@ -61,4 +88,5 @@ def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
             PersonaShare(persona, label, count, count / viewers if viewers else 0.0)
             for persona, label, count in shares
         ],
+        suspicious=[QualityCheck(*row) for row in suspicious],
     )
