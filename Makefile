@@ -7,7 +7,7 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs kill-test clean
+.PHONY: help setup demo test lint format docs metrics-page distributions benchmark kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,21 @@ format: setup  ## Put Python into shape
 
 docs: setup  ## Write target/static_index.html: lineage and descriptions in one page
 	PERSONAS_DATABASE=target/docs.duckdb $(BIN)/dbt docs generate --static --empty-catalog
+
+metrics-page: setup  ## Write docs/metrics.md from the models' YAML
+	$(BIN)/python -m viewer_personas.metrics_page
+
+distributions: setup  ## Draw docs/distributions from the demo and from MovieTweetings
+	$(BIN)/personas demo
+	$(BIN)/personas run --sources examples/movietweetings/sources.yml \
+		--database movietweetings.duckdb
+	$(UV) run --frozen --quiet --system-certs --group report \
+		python -m viewer_personas.distributions \
+		demo=demo/personas.duckdb movietweetings=movietweetings.duckdb
+
+EVENTS := 20000000
+benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
+	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS)
 
 kill-test: setup  ## Kill load, build and export 30 times at random points, and recover
 	$(BIN)/python tests/scripts/kill_and_recover.py --times 30
