@@ -51,12 +51,58 @@ users: {driver: files, path: users.jsonl}
 LANDING = "bare landing of the files"
 GROUPED_FILES = "bare group-by of the files"
 GROUPED_EVENTS = "bare group-by of raw.events"
+GRAINS = "bare tables of the same grains"
 TESTS = "build: data tests"
 GROUP_BY = (
     "create or replace temp table user_days as select {user} as user_id, cast({at} as date) as day,"
     " sum({count}) as events, sum(seconds) as seconds, min({at}) as first_at, max({at}) as last_at"
     " from {table} group by 1, 2"
 )
+
+# The metrics layer without its definitions: plain counts and sums to the grains of its tables, in
+# UTC, each written to the database file.
+BARE_TABLES = {
+    "hours": """
+        select source_date, user_id, date_trunc('hour', occurred_at) as hour_at, content_id,
+            event_type, sum(event_count) as events, sum(watch_seconds) as seconds,
+            min(occurred_at) as first_at, max(occurred_at) as last_at
+        from raw.events group by all""",
+    "days": """
+        select hour_at::date as day, user_id, content_id, count(*) as interactions,
+            sum(events) as events, sum(seconds) as seconds, min(first_at) as first_at,
+            max(last_at) as last_at
+        from bare.hours group by all""",
+    "user_hours": """
+        select hour_at::date as day, hour(hour_at) as hour, user_id, count(*) as interactions,
+            sum(seconds) as seconds
+        from bare.hours group by all""",
+    "user_days": """
+        select day, user_id, sum(interactions) as interactions, sum(seconds) as seconds
+        from bare.days group by all""",
+    "content_days": """
+        select day, content_id, count(*) as users, sum(interactions) as interactions,
+            sum(seconds) as seconds
+        from bare.days group by all""",
+    "titles": """
+        select window_days, user_id, content_id, sum(interactions) as interactions,
+            sum(seconds) as seconds
+        from bare.days, (values (28), (84)) as windows (window_days)
+        where day > (select max(day) from bare.days) - window_days group by all""",
+    "genres": """
+        select window_days, user_id, tag, count(*) as titles, sum(seconds) as seconds
+        from bare.titles inner join metrics.title_tags on content_id = title_id
+        where is_genre group by all""",
+    "rhythms": """
+        select window_days, user_id, dayofweek(day) as weekday, hour, sum(interactions)
+            as interactions, sum(seconds) as seconds
+        from bare.user_hours, (values (28), (84)) as windows (window_days)
+        where day > (select max(day) from bare.user_hours) - window_days group by all""",
+    "windows": """
+        select window_days, user_id, count(*) as active_days, sum(interactions) as interactions,
+            sum(seconds) as seconds, min(day) as first_day, max(day) as last_day
+        from bare.user_days, (values (28), (84)) as windows (window_days)
+        where day > (select max(day) from bare.user_days) - window_days group by all""",
+}
 
 # A uniform number in [0, 1) for a row and a purpose: the same in every run of one DuckDB version.
 RANDOM = "(hash({row} * 1000003 + {purpose}) % 1000000007) / 1000000007.0"
@@ -279,6 +325,9 @@ def measure(directory: Path, events: int, console: Console) -> list[Measurement]
             _floor(sampler, found, database, GROUPED_EVENTS, landed)
             if build:
                 build(sampler, found, database)
+        tables = [f"create table bare.{name} as {query}" for name, query in BARE_TABLES.items()]
+        bare = ";".join(["create schema bare", *tables, "checkpoint", "drop schema bare cascade"])
+        _floor(sampler, found, database, GRAINS, bare)
     return found
 
 
@@ -341,6 +390,7 @@ def ratios(found: list[Measurement], unit: str) -> dict[str, float]:
         f"load / {LANDING}": cost("load") / cost(LANDING),
         f"metrics layer / {GROUPED_FILES}": cost("metrics.") / cost(GROUPED_FILES),
         f"metrics layer / {GROUPED_EVENTS}": cost("metrics.") / cost(GROUPED_EVENTS),
+        f"metrics layer / {GRAINS}": cost("metrics.") / cost(GRAINS),
         "load and models / (bare landing + bare group-by)": cost("load", "metrics.", "personas.")
         / cost(LANDING, GROUPED_EVENTS),
     }
