@@ -43,7 +43,7 @@ def test_every_step_model_and_floor_is_measured(tmp_path: Path) -> None:
 
 def test_the_generated_service_has_about_the_events_asked_for(tmp_path: Path) -> None:
     benchmark.generate(tmp_path, 200_000)
-    [(events, viewers, days)] = duckdb.sql(
+    [(events, viewers, days)] = duckdb.execute(
         "select count(*), count(distinct viewer), count(distinct ts::date)"
         f" from '{tmp_path}/events/*.parquet'"
     ).fetchall()
