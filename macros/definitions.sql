@@ -128,6 +128,16 @@
             'choices': ['priority', 'strongest', 'rarest', 'sticky', 'riskiest'],
             'is': 'which of several matching personas a viewer gets', 'unit': 'name of a method',
         },
+        'forecast_max_weeks': {
+            'decides': 'persona_dates', 'minimum': 1, 'maximum': 52,
+            'is': 'up to how many weeks a forecast tells the length of a spell; longer ones are alike',
+            'unit': 'weeks',
+        },
+        'forecast_prior_steps': {
+            'decides': 'persona_dates', 'minimum': 0.01, 'fractions': true,
+            'is': 'how many steps of the persona at large are added to those of a week of its spells',
+            'unit': 'steps: one viewer from one weekly date to the next',
+        },
     }) }}
 {% endmacro %}
 
@@ -210,7 +220,7 @@
 
 {# The md5 of engine.sql, formulas.sql and rules.sql; a test compares it. Changing it, as the
    test asks after a change of a formula, rebuilds every partition. #}
-{% macro formula_version() %}{{ return('d07d6b3010f26ae22e2c4016a1b9e240') }}{% endmacro %}
+{% macro formula_version() %}{{ return('e6343f837887c2521764294a99bbd646') }}{% endmacro %}
 
 {# One hash of all rows of a seed: a changed row is a changed definition. #}
 {% macro seed_version(seed, columns) -%}
