@@ -3,77 +3,61 @@ with dates_to_build as (
     where {{ needs_building() }}
 ),
 
-forecasts as (
-    select
-        dates_to_build.as_of_date,
-        persona_forecast.as_of_date as forecast_date,
-        persona_forecast.persona,
-        persona_forecast.viewers_now,
-        persona_forecast.expected_viewers,
-        persona_forecast.lower_viewers,
-        persona_forecast.upper_viewers
-    from dates_to_build
-    inner join {{ ref('persona_forecast') }} as persona_forecast
-        on dates_to_build.as_of_date = persona_forecast.target_date
+persona_forecast as (
+    select * from {{ ref('persona_forecast') }}
 ),
 
-forecast_dates as (
-    select
-        as_of_date,
-        max(forecast_date) as forecast_date
-    from forecasts
-    group by 1
+persona_outcomes as (
+    select * from {{ ref('persona_outcomes') }}
+    where as_of_date in (select as_of_date from dates_to_build)
 ),
 
-persona_choices as (
-    select * from {{ ref('persona_choices') }}
-),
-
--- where the viewers of the forecast are; whoever has come since is none of them
 actual as (
     select
-        forecast_dates.as_of_date,
-        forecast_dates.forecast_date,
-        coalesce(choices_after.persona, 'gone') as persona,
-        count(*) as actual_viewers
-    from forecast_dates
-    inner join persona_choices as choices_before
-        on forecast_dates.forecast_date = choices_before.as_of_date
-    left join persona_choices as choices_after
-        on
-            forecast_dates.as_of_date = choices_after.as_of_date
-            and choices_before.user_id = choices_after.user_id
-    group by 1, 2, 3
+        as_of_date,
+        to_persona as persona,
+        cast(sum(actual_viewers) as bigint) as actual_viewers
+    from persona_outcomes
+    group by 1, 2
 ),
 
-compared as (
+-- one viewer's score is the sum over the personas of (probability - whether they have it) squared
+scores as (
     select
-        coalesce(forecasts.as_of_date, actual.as_of_date) as as_of_date,
-        coalesce(forecasts.forecast_date, actual.forecast_date) as forecast_date,
-        coalesce(forecasts.persona, actual.persona) as persona,
-        coalesce(forecasts.viewers_now, 0) as naive_viewers,
-        coalesce(forecasts.expected_viewers, 0.0) as expected_viewers,
-        coalesce(forecasts.lower_viewers, 0.0) as lower_viewers,
-        coalesce(forecasts.upper_viewers, 0.0) as upper_viewers,
-        coalesce(actual.actual_viewers, 0) as actual_viewers
-    from forecasts
-    full outer join actual
-        on forecasts.as_of_date = actual.as_of_date and forecasts.persona = actual.persona
+        as_of_date,
+        from_persona as persona,
+        1.0 + {{ exact_sum(
+            'probability * (viewers * probability - 2 * actual_viewers)', 'decimal(38, 12)'
+        ) }} / sum(actual_viewers) as brier_score,
+        2.0 * sum(case when to_persona <> from_persona then actual_viewers else 0 end)
+        / sum(actual_viewers) as naive_brier_score
+    from persona_outcomes
+    group by 1, 2
 )
 
 select
-    compared.as_of_date,
-    compared.forecast_date,
-    compared.persona,
-    compared.naive_viewers,
-    compared.expected_viewers,
-    compared.lower_viewers,
-    compared.upper_viewers,
-    compared.actual_viewers,
-    compared.expected_viewers - compared.actual_viewers as forecast_error,
-    compared.naive_viewers - compared.actual_viewers as naive_error,
-    compared.actual_viewers between compared.lower_viewers and compared.upper_viewers
-        as is_within_limits,
+    dates_to_build.as_of_date,
+    persona_forecast.as_of_date as forecast_date,
+    persona_forecast.persona,
+    persona_forecast.viewers_now as naive_viewers,
+    persona_forecast.expected_viewers,
+    persona_forecast.lower_viewers,
+    persona_forecast.upper_viewers,
+    coalesce(actual.actual_viewers, 0) as actual_viewers,
+    persona_forecast.expected_viewers - coalesce(actual.actual_viewers, 0) as forecast_error,
+    persona_forecast.viewers_now - coalesce(actual.actual_viewers, 0) as naive_error,
+    coalesce(actual.actual_viewers, 0)
+    between persona_forecast.lower_viewers and persona_forecast.upper_viewers as is_within_limits,
+    scores.brier_score,
+    scores.naive_brier_score,
     dates_to_build.history_version as input_version
-from compared
-inner join dates_to_build on compared.as_of_date = dates_to_build.as_of_date
+from dates_to_build
+inner join persona_forecast on dates_to_build.as_of_date = persona_forecast.target_date
+left join actual
+    on
+        dates_to_build.as_of_date = actual.as_of_date
+        and persona_forecast.persona = actual.persona
+left join scores
+    on
+        dates_to_build.as_of_date = scores.as_of_date
+        and persona_forecast.persona = scores.persona
