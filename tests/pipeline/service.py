@@ -60,6 +60,21 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "personas.persona_dates": ("as_of_date",),
     "personas.persona_matches": ("as_of_date", "user_id", "persona"),
     "personas.user_personas": ("as_of_date", "user_id"),
+    "personas.persona_spells": ("user_id", "spell_start"),
+    "personas.persona_steps": (
+        "as_of_date",
+        "from_persona",
+        "weeks_in_spell",
+        "is_left_censored",
+        "to_persona",
+    ),
+    "personas.persona_transitions": ("as_of_date", "scope", "from_persona", "to_persona"),
+    "personas.persona_dwell_times": ("as_of_date", "persona", "weeks"),
+    "personas.persona_kernel": ("as_of_date", "from_persona", "weeks_in_spell", "to_persona"),
+    "personas.persona_outlooks": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
+    "personas.persona_outcomes": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
+    "personas.persona_forecast": ("as_of_date", "persona"),
+    "personas.persona_forecast_backtest": ("as_of_date", "persona"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
@@ -81,6 +96,14 @@ PARTITIONS: dict[str, str] = {
     "metrics.user_rfm": "as_of_date",
     "personas.persona_matches": "as_of_date",
     "personas.user_personas": "as_of_date",
+    "personas.persona_steps": "as_of_date",
+    "personas.persona_transitions": "as_of_date",
+    "personas.persona_dwell_times": "as_of_date",
+    "personas.persona_kernel": "as_of_date",
+    "personas.persona_outlooks": "as_of_date",
+    "personas.persona_outcomes": "as_of_date",
+    "personas.persona_forecast": "as_of_date",
+    "personas.persona_forecast_backtest": "as_of_date",
 }
 """The partitioned models, with the column that they are partitioned by."""
 
