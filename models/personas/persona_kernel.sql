@@ -44,13 +44,13 @@ pooled_rates as (
 ),
 
 weeks_of_spell as (
-    select weeks_in_spell
+    select known_weeks.weeks_in_spell
     from (
         values
         {% for week in range(var('forecast_max_weeks') + 1) -%}
             ({{ week }}){{ ',' if not loop.last }}
         {% endfor -%}
-    ) as weeks_of_spell (weeks_in_spell)
+    ) as known_weeks (weeks_in_spell)
 ),
 
 -- weeks that are not known tell nothing more than the persona does

@@ -267,9 +267,9 @@ def test_a_changed_rule_makes_no_transition(built: Service, project: Path, tmp_p
     old = history_of(service)
     rules = project / "seeds" / "persona_rules.csv"
     text = rules.read_text(encoding="utf-8")
-    changed = "regular,1,1,28,active_days,>=,"
-    [line] = [line for line in text.splitlines() if line.startswith(changed)]
-    rules.write_text(text.replace(line, f"{changed}27"), encoding="utf-8")
+    changed = "sleeper,1,1,84,days_since_last_active,>=,"
+    assert f"{changed}28" in text
+    rules.write_text(text.replace(f"{changed}28", f"{changed}42"), encoding="utf-8")
     service.build()
     new = history_of(service)
     tables = {name: service.tables()[name] for name in TABLES}
