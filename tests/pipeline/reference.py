@@ -77,6 +77,7 @@ class Persona:
 
     persona: str
     priority: int
+    expected_risk: str = "medium"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Vars:
     night_starts_at_hour: int = 23
     peak_min_days: int = 4
     genre_prior_titles: float = 1
+    exclusivity_method: str = "priority"
 
 
 @dataclass
@@ -1184,39 +1186,55 @@ def persona_matches(world: World) -> list[Row]:
     return _sorted(rows, "as_of_date", "user_id", "persona")
 
 
-def user_personas(world: World) -> list[Row]:
-    """One row per as-of date and user of user_windows, by exclusivity method `priority`.
+def persona_choices(world: World) -> list[Row]:
+    """One row per as-of date and user of user_windows: the persona by the exclusivity method.
 
-    The persona is the matching one with the smallest priority, else `casual`. persona_since is
-    the first date of the unbroken run of listed as-of dates with that persona, ending at D.
+    Of the matching ones the first in the order of the method, else `casual`; with the method
+    `sticky` the persona of the date before while it matches. persona_since is the first date of the
+    unbroken run of listed as-of dates with that persona, ending at D.
     """
-    priorities = {persona.persona: persona.priority for persona in world.personas}
-    matches_by_user = _grouped(
-        [row for row in persona_matches(world) if row["is_match"]], "as_of_date", "user_id"
-    )
+    personas = {persona.persona: persona for persona in world.personas}
+    matches = [row for row in persona_matches(world) if row["is_match"]]
+    matches_by_user = _grouped(matches, "as_of_date", "user_id")
+    who_match = {key: len(rows) for key, rows in _grouped(matches, "as_of_date", "persona").items()}
     users_by_date: dict[date, set[str]] = defaultdict(set)
     for row in user_windows(world):
         users_by_date[row["as_of_date"]].add(row["user_id"])
+    method = world.vars.exclusivity_method
+
+    def order(match: Row) -> tuple[Any, ...]:
+        persona = personas[match["persona"]]
+        by_priority = (persona.priority, persona.persona)
+        if method == "strongest":
+            return (-math.inf if match["strength"] is None else match["strength"]) * -1, by_priority
+        if method == "rarest":
+            return who_match[match["as_of_date"], match["persona"]], by_priority
+        if method == "riskiest":
+            return ["high", "medium", "low"].index(persona.expected_risk), by_priority
+        return by_priority
 
     rows: list[Row] = []
     previous_rows: dict[str, Row] = {}
     for as_of_date in [row["as_of_date"] for row in as_of_dates(world)]:
         rows_of_date: dict[str, Row] = {}
         for user_id in users_by_date[as_of_date]:
-            matches = sorted(
-                matches_by_user.get((as_of_date, user_id), []),
-                key=lambda match: (priorities[match["persona"]], match["persona"]),
-            )
-            persona = matches[0]["persona"] if matches else NO_PERSONA
+            of_user = matches_by_user.get((as_of_date, user_id), [])
+            strengths = {match["persona"]: match["strength"] for match in of_user}
             previous = previous_rows.get(user_id)
+            if method == "sticky" and previous is not None and previous["persona"] in strengths:
+                persona = previous["persona"]
+            else:
+                persona = min(of_user, key=order)["persona"] if of_user else NO_PERSONA
             stayed = previous is not None and previous["persona"] == persona
             rows_of_date[user_id] = {
                 "as_of_date": as_of_date,
                 "user_id": user_id,
                 "persona": persona,
-                "match_count": len(matches),
-                "all_matches": [match["persona"] for match in matches],
-                "strength": matches[0]["strength"] if matches else None,
+                "match_count": len(of_user),
+                "all_matches": sorted(
+                    strengths, key=lambda match: (personas[match].priority, match)
+                ),
+                "strength": strengths.get(persona),
                 "previous_persona": previous["persona"] if previous else None,
                 "persona_since": previous["persona_since"] if previous and stayed else as_of_date,
             }

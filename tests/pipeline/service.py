@@ -59,6 +59,7 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "metrics.user_rfm": ("as_of_date", "user_id"),
     "personas.persona_dates": ("as_of_date",),
     "personas.persona_matches": ("as_of_date", "user_id", "persona"),
+    "personas.persona_choices": ("as_of_date", "user_id"),
     "personas.user_personas": ("as_of_date", "user_id"),
     "personas.persona_spells": ("user_id", "spell_start"),
     "personas.persona_steps": (
@@ -95,6 +96,7 @@ PARTITIONS: dict[str, str] = {
     "metrics.user_rhythms": "as_of_date",
     "metrics.user_rfm": "as_of_date",
     "personas.persona_matches": "as_of_date",
+    "personas.persona_choices": "as_of_date",
     "personas.user_personas": "as_of_date",
     "personas.persona_steps": "as_of_date",
     "personas.persona_transitions": "as_of_date",
@@ -361,7 +363,10 @@ def make_world(
             )
             for row in seed("persona_rules")
         ],
-        personas=[Persona(row["persona"], int(row["priority"])) for row in seed("personas")],
+        personas=[
+            Persona(row["persona"], int(row["priority"]), row["expected_risk"])
+            for row in seed("personas")
+        ],
     )
 
 

@@ -52,29 +52,30 @@ OTHER_VARS = Vars(
     night_starts_at_hour=22,
     peak_min_days=3,
     genre_prior_titles=0.5,
+    exclusivity_method="sticky",
 )
 # persona, alternative, clause, window_days, metric, operator, threshold
 MORE_RULES = """
-devotee,1,1,84,top_genre_share,>,0.5
-devotee,1,2,84,watched_titles,>=,2
-devotee,2,1,28,top_series_share,>,0.5
-devotee,3,1,84,content_diversity,<,0.37
-explorer,1,1,84,content_diversity,>,0.61
-explorer,2,1,84,watched_titles,>=,4
-explorer,2,2,28,movie_share,<=,0.5
-fader,1,1,28,activity_trend,<,0
-fader,1,2,28,previous_active_days,>=,2
-fader,2,1,28,active_days,=,1
-fader,2,2,84,longest_gap_days,>=,28
-collector,1,1,84,curate_share,>,0.2
-collector,2,1,84,feedback_share,>=,0.25
-collector,2,2,28,search_share,=,0
-weekender,1,1,28,weekend_share,>=,0.5
-weekender,1,2,28,watch_minutes,<,100
-weekender,2,1,84,periods,>=,3
-weekender,2,2,84,longest_period_days,<=,2
-weekender,2,3,84,watched_episodes,<,3
-weekender,2,4,84,most_episodes_in_24h,<=,1
+one_genre,1,1,84,top_genre_share,>,0.5
+one_genre,1,2,84,watched_titles,>=,2
+one_genre,2,1,28,top_series_share,>,0.5
+one_genre,3,1,84,content_diversity,<,0.37
+many_genres,1,1,84,content_diversity,>,0.61
+many_genres,2,1,84,watched_titles,>=,4
+many_genres,2,2,28,movie_share,<=,0.5
+less_often,1,1,28,activity_trend,<,0
+less_often,1,2,28,previous_active_days,>=,2
+less_often,2,1,28,active_days,=,1
+less_often,2,2,84,longest_gap_days,>=,28
+keeper,1,1,84,curate_share,>,0.2
+keeper,2,1,84,feedback_share,>=,0.25
+keeper,2,2,28,search_share,=,0
+at_weekends,1,1,28,weekend_share,>=,0.5
+at_weekends,1,2,28,watch_minutes,<,100
+at_weekends,2,1,84,periods,>=,3
+at_weekends,2,2,84,longest_period_days,<=,2
+at_weekends,2,3,84,watched_episodes,<,3
+at_weekends,2,4,84,most_episodes_in_24h,<=,1
 drifter,1,1,84,ghost_days,>=,28
 drifter,2,1,28,spikes,>=,3
 drifter,2,2,84,sleepy_days,<,28
@@ -98,12 +99,20 @@ def more_rules(project: Path) -> Path:
     """The project with more personas and rules."""
     rules = project / "seeds" / "persona_rules.csv"
     rules.write_text(rules.read_text(encoding="utf-8").rstrip() + MORE_RULES, encoding="utf-8")
-    known = {row["persona"] for row in seed("personas")}
-    new = sorted({line.split(",")[0] for line in MORE_RULES.split()} - known)
+    columns = seed("personas")[0].keys()
+    new = sorted({line.split(",")[0] for line in MORE_RULES.split()})
     with (project / "seeds" / "personas.csv").open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="-", lineterminator="\n")
         for number, persona in enumerate(new):
-            writer.writerow([persona, persona, 15 + 10 * number, "-", "low", "-", "-", "-"])
+            risk = ("low", "medium", "high")[number % 3]
+            writer.writerow(
+                {
+                    "persona": persona,
+                    "label": persona,
+                    "priority": 15 + 10 * number,
+                    "expected_risk": risk,
+                }
+            )
     return project
 
 
@@ -184,6 +193,13 @@ def occurrences(world: reference.World) -> dict[str, int]:
             row for row in reference.user_rhythms(world) if row["weeks_active_streak"] > 2
         ],
     }
+    if world.vars.exclusivity_method == "sticky":
+        priorities = {persona.persona: persona.priority for persona in world.personas}
+        rows["persona that is kept though another comes first"] = [
+            row
+            for row in reference.persona_choices(world)
+            if any(priorities[match] < priorities[row["persona"]] for match in row["all_matches"])
+        ]
     return {
         **{name: len({row["user_id"] for row in of_name}) for name, of_name in rows.items()},
         **{
@@ -822,6 +838,22 @@ def test_the_models_agree_with_the_reference_on_every_edge(edges: Service) -> No
     assert disagreements(edges.tables(), world) == {}
 
 
+@pytest.mark.usefixtures("more_rules")
+def test_every_method_of_choosing_agrees_with_the_reference(edges: Service, tmp_path: Path) -> None:
+    service = edges.copy(tmp_path / "service")
+    chosen = {}
+    for method in ("strongest", "rarest", "riskiest", "priority"):  # sticky: OTHER_VARS
+        variables = replace(EDGE_VARS, exclusivity_method=method)
+        service.build(variables)
+        ours = service.tables()["personas.persona_choices"]
+        world = make_world(edge_events(), CATALOGUE, {}, variables)
+        theirs = reference.persona_choices(world)
+        assert _disagreements_of("personas.persona_choices", ours, theirs) == []
+        chosen[method] = [row["persona"] for row in ours]
+    # each method decides somewhere, or it would not have been compared
+    assert [method for method in chosen if chosen[method] == chosen["priority"]] == ["priority"]
+
+
 # --- comparing ------------------------------------------------------------------------------------
 
 REFERENCE = {
@@ -844,13 +876,12 @@ REFERENCE = {
     "metrics.user_rhythms": reference.user_rhythms,
     "metrics.user_rfm": reference.user_rfm,
     "personas.persona_matches": reference.persona_matches,
-    "personas.user_personas": reference.user_personas,
+    "personas.persona_choices": reference.persona_choices,
 }
 UNKNOWN_TO_REFERENCE: dict[str, set[str]] = {
     "metrics.user_days": {"watch_seconds"},
     "metrics.title_tags": {"tag_weight", "tag_number", "genre_number"},
     "metrics.as_of_dates": {"lookback_start"},
-    "personas.user_personas": {"churn_risk", "churn_risk_level"},
 }
 
 

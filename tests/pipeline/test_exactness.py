@@ -53,7 +53,9 @@ SOURCE_MODELS = {name for name, column in PARTITIONS.items() if column == "sourc
 ACTIVITY_MODELS = {name for name, column in PARTITIONS.items() if column == "activity_date"}
 # What a run knew of a viewer's time zone, and when, is part of these.
 VERSIONS = ("input_version", "history_version")
-PERSONA_MODELS = {"personas.persona_matches", "personas.user_personas"}
+# Who a viewer was before is part of these: they follow from the first evaluation date on.
+HISTORY_MODELS = {"personas.persona_choices", "personas.user_personas"}
+PERSONA_MODELS = {"personas.persona_matches", *HISTORY_MODELS}
 AS_OF_MODELS = {name for name, column in PARTITIONS.items() if column == "as_of_date"}
 
 
@@ -297,14 +299,14 @@ class Partitions:
         }
 
     def from_the_first_of(self, dates: set[date]) -> set[date]:
-        """Who a viewer was before belongs to user_personas: it follows from the first date on."""
+        """What rests on who a viewer was before follows from the first date on."""
         return {as_of_date for as_of_date in self.as_of_dates if as_of_date >= min(dates)}
 
     def of_as_of_models(self, dates: set[date]) -> dict[str, set[date]]:
         """What must be rebuilt when the metrics of these evaluation dates have changed."""
         return {
             **dict.fromkeys(AS_OF_MODELS, dates),
-            "personas.user_personas": self.from_the_first_of(dates),
+            **dict.fromkeys(HISTORY_MODELS, self.from_the_first_of(dates)),
         }
 
 
@@ -368,7 +370,7 @@ def test_another_start_of_the_day_rebuilds_everything(small: Service) -> None:
 def test_fewer_evaluation_dates_drop_the_others_and_rebuild_no_metric(small: Service) -> None:
     variables = Vars(as_of_history_weeks=5)
     summary = small.build(variables)
-    assert small.rebuilt(summary).keys() == {"personas.user_personas"}
+    assert small.rebuilt(summary).keys() == HISTORY_MODELS
     assert_is_full_load(small, small_events(), variables=variables)
 
 
@@ -377,12 +379,12 @@ def test_fewer_evaluation_dates_drop_the_others_and_rebuild_no_metric(small: Ser
     [
         pytest.param(
             "persona_rules",
-            "newcomer,1,2,28,active_days,>=,2",
             "newcomer,1,2,28,active_days,>=,1",
+            "newcomer,1,2,28,active_days,>=,2",
             None,
             id="rule",
         ),
-        pytest.param("personas", "binger,Binger,30", "binger,Binger,5", None, id="priority"),
+        pytest.param("personas", "binger,Binger,50", "binger,Binger,5", None, id="priority"),
         pytest.param(
             "event_types", "click,browse,true", "click,curate,true", PARTITIONS, id="event_type"
         ),
@@ -515,7 +517,7 @@ def test_a_new_day_rebuilds_the_new_dates_only(small: Service) -> None:
         **{name: {new_day} for name in SOURCE_MODELS},
         **dict.fromkeys(ACTIVITY_MODELS, reached),
         **dict.fromkeys(AS_OF_MODELS, latest),
-        "personas.user_personas": latest,
+        **dict.fromkeys(HISTORY_MODELS, latest),
     }
     assert_is_full_load(small, events)
 

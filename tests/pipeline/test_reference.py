@@ -1031,7 +1031,7 @@ def test_priority_decides_between_matches_and_casual_is_left() -> None:
         Rule("keen", 1, 1, 28, "active_days", ">=", 3),
         Rule("rare", 1, 1, 28, "active_days", "=", 6),
     ]
-    rows = reference.user_personas(active_days_world(rules, anna=6, bert=3, carl=1))
+    rows = reference.persona_choices(active_days_world(rules, anna=6, bert=3, carl=1))
     chosen = [(row["user_id"], row["persona"], row["all_matches"]) for row in rows]
     assert chosen == [
         ("anna", "rare", ["rare", "keen"]),
@@ -1051,7 +1051,7 @@ def test_persona_since_is_the_start_of_the_unbroken_run() -> None:
         rules=[Rule("keen", 1, 1, 28, "days_since_last_active", "<=", 6)],
         personas=[Persona("keen", 1)],
     )
-    rows = reference.user_personas(world)
+    rows = reference.persona_choices(world)
     told = [(row["persona"], row["previous_persona"], row["persona_since"].day) for row in rows]
     assert told == [
         ("keen", None, 9),
