@@ -157,12 +157,11 @@ def _clauses(evidence: list[dict[str, Any]], reason: str) -> list[Clause]:
 def _history(connection: duckdb.DuckDBPyConnection, user_id: str, until: date) -> list[Spell]:
     rows = connection.execute(
         """
-        select persona, personas.label, min(as_of_date), max(as_of_date)
-        from personas.user_personas as user_personas
+        select persona, personas.label, spell_start, least(spell_end, $2)
+        from personas.persona_spells as persona_spells
         inner join reference.personas as personas using (persona)
-        where user_id = $1 and as_of_date <= $2
-        group by persona, personas.label, persona_since
-        order by persona_since
+        where user_id = $1 and spell_start <= $2
+        order by spell_start
         """,
         [user_id, until],
     ).fetchall()

@@ -412,7 +412,9 @@ def persona_forecast_backtest(history: History) -> list[Row]:
     rows = []
     for as_of_date in history.dates:
         forecast = made.get(as_of_date - HORIZON)
-        for persona in [*history.personas, GONE] if forecast and forecast.viewers else []:
+        if not forecast or not forecast.viewers:
+            continue
+        for persona in [*history.personas, GONE]:
             found = _found(history, forecast, as_of_date, persona)
             limit = limits[as_of_date - HORIZON, persona]
             lower, upper = limit["lower_viewers"], limit["upper_viewers"]

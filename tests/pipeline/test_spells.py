@@ -8,7 +8,7 @@ years of a generated service.
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from hashlib import md5
@@ -44,7 +44,7 @@ def events_of_a_year() -> Events:
     """Viewers with habits that end, and one who is there each day so that every day has events."""
     first = date(2024, 1, 1)
     days = [first + timedelta(days=number) for number in range(240)]
-    habits = {
+    habits: dict[str, Callable[[int], bool]] = {
         "daily": lambda number: True,
         "stops": lambda number: number < 80,
         "comes_back": lambda number: number < 60 or number > 140,
