@@ -403,6 +403,7 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"What to do: {explanation.strategy}",
         f"  Content: {explanation.content_policy}",
         f"  Sending: {explanation.send_policy}",
+        f"  Avoid:   {explanation.avoid}",
     ]
     return lines
 
