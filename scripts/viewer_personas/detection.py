@@ -116,6 +116,18 @@ class Detection:
     personas: list[Detected]
     overall: Detected
 
+    @classmethod
+    def of(cls, changes: list[Change]) -> "Detection":
+        """The sums of changes, of one demo or of several."""
+        return cls(
+            changes=changes,
+            personas=[
+                _detected(name, [change for change in changes if change.behaviour == name])
+                for name in sorted({change.behaviour for change in changes})
+            ],
+            overall=_detected(ALL, changes),
+        )
+
 
 def clause_wait(clause: Clause, metrics: dict[str, Metric]) -> Wait:
     """How long a clause has to wait after a change before it can speak of the new behaviour."""
@@ -206,15 +218,7 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
                 is_counted=counted_until <= min(row.ends_on, last_date),
             )
         )
-    behaviours = sorted({change.behaviour for change in changes})
-    return Detection(
-        changes=changes,
-        personas=[
-            _detected(name, [change for change in changes if change.behaviour == name])
-            for name in behaviours
-        ],
-        overall=_detected(ALL, changes),
-    )
+    return Detection.of(changes)
 
 
 def render(result: Detection) -> Table:

@@ -6,6 +6,7 @@ viewer ("days since last active: 31 (at least 28)"); a test compares the two.
 """
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +117,17 @@ def condition(clause: Clause, metrics: dict[str, Metric]) -> str:
 
 
 def value_text(metric: Metric, value: float) -> str:
-    """A value as a person writes it: shares in per cent, all with at most one decimal."""
-    is_share = metric.unit == "share"
-    text = f"{round(100 * value if is_share else value, 1):.1f}".removesuffix(".0")
-    return f"{text} %" if is_share else text
+    """A value as a person writes it: shares in per cent, ratios with at most two decimals, all
+    others with at most one. Halves are rounded away from zero, as SQL does."""
+    if metric.unit == "share":
+        return f"{_rounded(100 * value, 1)} %"
+    return _rounded(value, 2 if metric.unit == "ratio" else 1)
+
+
+def _rounded(value: float, decimals: int) -> str:
+    scale = 10**decimals
+    rounded = math.copysign(math.floor(abs(value) * scale + 0.5) / scale, value)
+    return f"{rounded:.{decimals}f}".rstrip("0").rstrip(".")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
