@@ -134,17 +134,17 @@ def clause_wait(clause: Clause, metrics: dict[str, Metric]) -> Wait:
     metric = metrics[clause.metric]
     asks_for_more = clause.operator in (">=", ">")
     if metric.name in ABOUT_BEFORE:
-        return Wait(0, f"{metric.words}: of the time before the change")
+        return Wait(0, f"{metric.words}: tells of the time before the change")
     if metric.name == "days_since_last_active" and not asks_for_more:
-        return Wait(0, "seen with the first visit")
+        return Wait(0, f"{metric.words}: seen with the first visit")
     if asks_for_more and metric.unit == "days":
         days = math.ceil(clause.threshold) if clause.operator == ">=" else clause.threshold + 1
-        return Wait(max(int(days) - 1, 0), f"{metric.words}: {days:.0f} take as many days")
+        return Wait(max(int(days) - 1, 0), f"{metric.words}: reaches {days:.0f} on day {days:.0f}")
     if asks_for_more and metric.unit in COUNTED:
         return Wait(0, f"{metric.words}: can be reached on the first day")
     return Wait(
         clause.window_days - 1,
-        f"{metric.words}: of {clause.window_days} days, of the new behaviour alone after as many",
+        f"{metric.words}: its {clause.window_days} days must lie in the new behaviour",
     )
 
 
@@ -172,7 +172,9 @@ def casual_wait(before: str | None, rules: dict[str, list[list[Clause]]]) -> Wai
     """
     alternatives = rules.get(before or "newcomer", [])
     longest = max((c.window_days for clauses in alternatives for c in clauses), default=28)
-    return Wait(longest - 1, f"no rule of its own: waits until {longest} days of before are over")
+    return Wait(
+        longest - 1, f"no rule of its own: the {longest} days of what was before must be over"
+    )
 
 
 def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:

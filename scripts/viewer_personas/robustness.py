@@ -22,10 +22,19 @@ from viewer_personas import demo
 from viewer_personas.build import PROJECT, build
 from viewer_personas.config import load_sources
 from viewer_personas.database import connect
-from viewer_personas.detection import HEADINGS, Detection, cells, detection
+from viewer_personas.detection import (
+    CASUAL,
+    HEADINGS,
+    Detection,
+    casual_wait,
+    cells,
+    days_to_wait,
+    detection,
+)
 from viewer_personas.errors import InputError, PersonasError
 from viewer_personas.load import load
 from viewer_personas.recovery import TRUTH, Recovery, recovery
+from viewer_personas.rule_words import read_metrics, read_rules
 
 PAGE = Path("docs/recovery.md")
 BEGIN = "<!-- robustness: begin -->"
@@ -110,7 +119,7 @@ def report(runs: list[Run], viewers: int, days: int) -> str:
         lines += ["", *_confusions(noise, some)]
     for noise, some in zip(noises, by_noise, strict=True):
         lines += ["", *_changes(noise, some)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_waits()]) + "\n"
 
 
 def write(text: str, project: Path = PROJECT) -> None:
@@ -187,7 +196,29 @@ def _changes(noise: float, runs: list[Run]) -> list[str]:
         "",
         "| persona | " + " | ".join(HEADINGS) + " |",
         "|---|" + "---:|" * len(HEADINGS),
-        *("| " + " | ".join(cells(row)) + " |" for row in [*summed.personas, summed.overall]),
+        *(
+            "| " + " | ".join(cells(row)).replace("%", " %") + " |"
+            for row in [*summed.personas, summed.overall]
+        ),
+    ]
+
+
+def _waits() -> list[str]:
+    """Why a change cannot be seen sooner, persona by persona, from the rules as they are."""
+    rules = read_rules()
+    waits = {persona: [wait] for persona, wait in days_to_wait(rules, read_metrics()).items()}
+    casual = {casual_wait(persona, rules) for persona in rules}
+    waits[CASUAL] = sorted(casual, key=lambda wait: wait.days)
+    return [
+        "Days to wait, from the first day of the new behaviour (day 1):",
+        "",
+        "| persona | days | what takes them |",
+        "|---|---:|---|",
+        *(
+            f"| {persona} | {wait.days} | {wait.reason} |"
+            for persona in sorted(waits)
+            for wait in waits[persona]
+        ),
     ]
 
 
