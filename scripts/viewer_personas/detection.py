@@ -39,6 +39,8 @@ ALL = "all"
 
 # Metrics that tell of the time before the change: a clause on them holds from its first day on.
 ABOUT_BEFORE = ("previous_active_days", "sleepy_days", "days_known")
+# A ghost region lasts from visit to visit: it reaches its length only on a visit.
+ON_A_VISIT = ("ghost_days",)
 # Units of what can happen several times on one day.
 COUNTED = ("interactions", "minutes", "titles", "episodes", "series", "visits")
 
@@ -49,6 +51,8 @@ class Wait:
 
     days: int
     reason: str
+    on_a_visit: bool = False
+    """Counted from the viewer's first visit, and over only on another visit."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,14 @@ class Change:
     before: str | None
     starts_on: date
     wait: Wait
+    due_on: date | None
+    """The first date on which the rule can see it; None where no visit lets it."""
     found_on: date | None
     """The first evaluation date with the persona."""
     matched_on: date | None
     """The first on which its rule holds; casual has none, so that it is found_on there."""
     is_counted: bool
     """Whether truth and evaluation dates reach `GRACE_DAYS` beyond the due date."""
-
-    @property
-    def due_on(self) -> date:
-        """The first date on which the rule can see it."""
-        return self.starts_on + timedelta(days=self.wait.days)
 
     @property
     def is_found_in_time(self) -> bool:
@@ -83,7 +84,7 @@ class Change:
         return self._is_in_time(self.matched_on)
 
     def _is_in_time(self, day: date | None) -> bool:
-        return day is not None and day <= self.due_on + timedelta(days=GRACE_DAYS)
+        return bool(day and self.due_on and day <= self.due_on + timedelta(days=GRACE_DAYS))
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ def clause_wait(clause: Clause, metrics: dict[str, Metric]) -> Wait:
         return Wait(0, f"{metric.words}: seen with the first visit")
     if asks_for_more and metric.unit == "days":
         days = math.ceil(clause.threshold) if clause.operator == ">=" else clause.threshold + 1
-        return Wait(max(int(days) - 1, 0), f"{metric.words}: reaches {days:.0f} on day {days:.0f}")
+        reason = f"{metric.words}: reaches {days:.0f} on day {days:.0f}"
+        if metric.name in ON_A_VISIT:
+            reason += " after the first visit, if there is a visit, else on the next one"
+        return Wait(max(int(days) - 1, 0), reason, metric.name in ON_A_VISIT)
     if asks_for_more and metric.unit in COUNTED:
         return Wait(0, f"{metric.words}: can be reached on the first day")
     return Wait(
@@ -195,6 +199,11 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
     waits = days_to_wait(rules, read_metrics())
     placed = _dates(connection, "personas.user_personas where true")
     matched = _dates(connection, "personas.persona_matches where is_match")
+    visits: dict[str, list[date]] = defaultdict(list)
+    for user_id, day in _rows(
+        connection, "select user_id, activity_date from metrics.user_days order by activity_date"
+    ):
+        visits[user_id].append(day)
     dates = [row[0] for row in _rows(connection, "select as_of_date from metrics.as_of_dates")]
     last_date = max(dates, default=date.min)
 
@@ -206,7 +215,8 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
             wait = waits[row.behaviour]
         else:
             continue  # planted, and no persona: recovery says so
-        counted_until = row.starts_on + timedelta(days=wait.days + GRACE_DAYS)
+        due_on = _due_on(row, wait, visits[row.user_id])
+        counted_until = due_on + timedelta(days=GRACE_DAYS) if due_on else date.max
         found_on = _first(placed, row)
         changes.append(
             Change(
@@ -215,6 +225,7 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
                 before=before,
                 starts_on=row.starts_on,
                 wait=wait,
+                due_on=due_on,
                 found_on=found_on,
                 matched_on=found_on if row.behaviour == CASUAL else _first(matched, row),
                 is_counted=counted_until <= min(row.ends_on, last_date),
@@ -290,8 +301,17 @@ def _detected(persona: str, changes: list[Change]) -> Detected:
         in_time=sum(change.is_found_in_time for change in counted),
         matched_in_time=sum(change.is_matched_in_time for change in counted),
         median_days_after_change=_median([(c.found_on, c.starts_on) for c in counted]),
-        median_days_after_due=_median([(c.found_on, c.due_on) for c in counted]),
+        median_days_after_due=_median([(c.found_on, c.due_on) for c in counted if c.due_on]),
     )
+
+
+def _due_on(row: Planted, wait: Wait, visits: list[date]) -> date | None:
+    """The first day of the behaviour and the wait; for a wait `on_a_visit` by the visits."""
+    if not wait.on_a_visit:
+        return row.starts_on + timedelta(days=wait.days)
+    within = [day for day in visits if row.starts_on <= day <= row.ends_on]
+    earliest = within[0] + timedelta(days=wait.days) if within else None
+    return next((day for day in within if earliest and day >= earliest), None)
 
 
 def _dates(connection: duckdb.DuckDBPyConnection, source: str) -> dict[tuple[str, str], list[date]]:

@@ -94,8 +94,10 @@ def built() -> duckdb.DuckDBPyConnection:
         );
         insert into reference.persona_rules values
             ('sleeper', 1, 1, 84, 'days_since_last_active', '>=', 28),
-            ('collector', 1, 1, 28, 'curate_share', '>=', 0.33);
+            ('collector', 1, 1, 28, 'curate_share', '>=', 0.33),
+            ('ghoster', 1, 1, 84, 'ghost_days', '>=', 28);
         create table metrics.as_of_dates (as_of_date date);
+        create table metrics.user_days (activity_date date, user_id varchar);
         create table personas.user_personas (as_of_date date, user_id varchar, persona varchar);
         create table personas.persona_matches (
             as_of_date date, user_id varchar, persona varchar, is_match boolean
@@ -207,6 +209,34 @@ def test_a_rule_that_holds_behind_another_persona_is_told_apart(
     assert (change.found_on, change.matched_on) == (None, date(2026, 3, 15))
     assert (result.overall.in_time, result.overall.matched_in_time) == (0, 1)
     assert result.overall.median_days_after_change is None
+
+
+def test_a_ghoster_is_due_on_a_visit(built: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Turned on 1 March, first there on 3 March: the region has 28 days on the first visit from 30
+    March on. Visits before the change and after the behaviour are another time's."""
+    visits = {
+        "ghoster_often": ["2026-02-27", "2026-03-03", "2026-03-17", "2026-03-29", "2026-04-02"],
+        "ghoster_on_the_day": ["2026-03-03", "2026-03-30"],
+        "ghoster_once": ["2026-03-03"],
+        "ghoster_after": ["2026-03-03", "2026-04-25"],
+        "ghoster_without": [],
+    }
+    built.executemany(
+        "insert into metrics.user_days values (?, ?)",
+        [[day, user_id] for user_id, days in visits.items() for day in days],
+    )
+    result = lives(
+        built, tmp_path, date(2026, 3, 1), date(2026, 4, 20), **dict.fromkeys(visits, DATES[9])
+    )
+    assert DATES[9] == date(2026, 4, 5)
+    assert {change.user_id: change.due_on for change in result.changes} == {
+        "ghoster_often": date(2026, 4, 2),
+        "ghoster_on_the_day": date(2026, 3, 30),
+        "ghoster_once": None,
+        "ghoster_after": None,
+        "ghoster_without": None,
+    }
+    assert (result.overall.changes, result.overall.counted, result.overall.in_time) == (5, 2, 2)
 
 
 def test_who_lives_one_behaviour_from_the_beginning_has_no_change(

@@ -25,6 +25,7 @@ def made_run(seed: int, noise: float, recovered: int, days_late: int | None) -> 
         before="casual",
         starts_on=DUE - timedelta(days=27),
         wait=Wait(27, "because"),
+        due_on=DUE,
         found_on=None if days_late is None else DUE + timedelta(days=days_late),
         matched_on=DUE,
         is_counted=True,
