@@ -7,7 +7,8 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs metrics-page distributions benchmark kill-test clean
+.PHONY: help setup demo test lint format docs metrics-page persona-pages robustness distributions
+.PHONY: benchmark kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +47,13 @@ docs: setup  ## Write target/static_index.html: lineage and descriptions in one 
 
 metrics-page: setup  ## Write docs/metrics.md from the models' YAML
 	$(BIN)/python -m viewer_personas.metrics_page
+
+persona-pages: setup  ## Write docs/personas from the seeds and the demo
+	$(BIN)/personas demo
+	$(BIN)/python -m viewer_personas.persona_pages demo/personas.duckdb
+
+robustness: setup  ## Build 10 demos (5 seeds, noise 1 and 2) and write the tables of docs/recovery.md
+	$(BIN)/python -m viewer_personas.robustness
 
 distributions: setup  ## Draw docs/distributions from the demo and from MovieTweetings
 	$(BIN)/personas demo

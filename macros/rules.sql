@@ -46,22 +46,28 @@
     {% endif %}
 {% endmacro %}
 
-{# A value as a person writes it: shares in per cent, everything else with at most one decimal. #}
+{# A value as a person writes it: shares in per cent, ratios (-1 to 1, such as a trend) with at most
+   two decimals, everything else with at most one. #}
 {% macro metric_text(value) %}
     coalesce(
         case
-            when metric in (
-                {%- for name, column in graph.nodes['model.viewer_personas.user_windows'].columns.items()
-                    if column.config.meta.get('unit') == 'share' -%}
-                    {{ ', ' if not loop.first }}'{{ name }}'
-                {%- endfor -%}
-            )
+            when metric in ({{ metrics_in('share') }})
                 then regexp_replace(cast(round(100 * {{ value }}, 1) as string), '[.]0$', '') || ' %'
+            when metric in ({{ metrics_in('ratio') }})
+                then regexp_replace(cast(round({{ value }}, 2) as string), '[.]0$', '')
             else regexp_replace(cast(round({{ value }}, 1) as string), '[.]0$', '')
         end,
         'not known'
     )
 {% endmacro %}
+
+{# The metrics of a unit, quoted, for an IN list. #}
+{% macro metrics_in(unit) -%}
+    {%- for name, column in graph.nodes['model.viewer_personas.user_windows'].columns.items()
+        if column.config.meta.get('unit') == unit -%}
+        {{ ', ' if not loop.first }}'{{ name }}'
+    {%- endfor -%}
+{%- endmacro %}
 
 {# Every match up to the last date to build, with what the methods of choosing look at. Needs the
    CTE dates_to_build. #}

@@ -5,7 +5,7 @@ with as_of_dates as (
 personas as (
     {{ seed_version('personas', [
         'persona', 'label', 'priority', 'definition', 'expected_risk', 'strategy',
-        'content_policy', 'send_policy'
+        'content_policy', 'send_policy', 'avoid'
     ]) }}
 ),
 

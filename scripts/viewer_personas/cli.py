@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from viewer_personas import demo as demo_service
-from viewer_personas import recovery
+from viewer_personas import detection, recovery
 from viewer_personas.build import PROJECT, BuildSummary, Report, parse
 from viewer_personas.build import build as run_build
 from viewer_personas.config import load_sources
@@ -176,7 +176,8 @@ def demo(
         directory / "sources.yml", database, None, None, False, None, "files", None
     )
     with connect(database, read_only=True) as connection:
-        recovered = recovery.recovery(connection, directory / "truth.csv")
+        recovered = recovery.recovery(connection, directory / recovery.TRUTH)
+        detected = detection.detection(connection, directory / recovery.TRUTH)
         examples = connection.execute(
             "select persona, min(user_id) from personas.user_personas"
             " where as_of_date = (select max(as_of_date) from metrics.as_of_dates)"
@@ -186,6 +187,7 @@ def demo(
         "",
         recovery.render(recovered),
         "",
+        detection.render(detected),
         "Ask why:",
         *(
             f"  {escape(_command())} explain {user} --database {escape(str(database))}"
@@ -193,7 +195,8 @@ def demo(
             for persona, user in examples
         ),
     ]
-    _print(as_json, {**results, "recovery": recovery.to_dict(recovered)}, lines)
+    found = {"recovery": recovery.to_dict(recovered), "detection": detection.to_dict(detected)}
+    _print(as_json, {**results, **found}, lines)
 
 
 def main() -> None:
@@ -403,6 +406,7 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"What to do: {explanation.strategy}",
         f"  Content: {explanation.content_policy}",
         f"  Sending: {explanation.send_policy}",
+        f"  Avoid:   {explanation.avoid}",
     ]
     return lines
 

@@ -59,6 +59,7 @@ class Explanation:
     strategy: str
     content_policy: str
     send_policy: str
+    avoid: str
     matches: list[Match]
     near_misses: list[Match]
     history: list[Spell]
@@ -79,7 +80,7 @@ def explain(
             user_personas.persona, personas.label, personas.definition,
             user_personas.persona_since, user_personas.previous_persona,
             user_personas.churn_risk, user_personas.churn_risk_level,
-            personas.strategy, personas.content_policy, personas.send_policy
+            personas.strategy, personas.content_policy, personas.send_policy, personas.avoid
         from personas.user_personas as user_personas
         inner join reference.personas as personas using (persona)
         where user_personas.as_of_date = $1 and user_personas.user_id = $2

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,8 @@ from viewer_personas.errors import InputError
 
 _COLUMNS = ["user_id", "behaviour", "starts_on", "ends_on"]
 NOT_PLACED = "(no persona)"
+TRUTH = "truth.csv"
+LARGEST = 6  # confusions that are listed by name
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,16 @@ class UnknownBehaviour:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Viewers planted as one thing and put into another, of all planted as the first."""
+
+    behaviour: str
+    persona: str
+    viewers: int
+    planted: int
+
+
+@dataclass(frozen=True)
 class Recovery:
     """The comparison on one as-of date; both lists are in order of name."""
 
@@ -79,12 +92,25 @@ class Recovery:
     """Viewers with a persona on the date and no behaviour planted; they count as predicted."""
     personas: list[PersonaRecovery]
     unknown: list[UnknownBehaviour]
+    confusion: dict[str, dict[str, int]]
+    """Planted behaviour, persona put into, viewers; pairs of nobody are left out."""
 
     @property
     def macro_f1(self) -> float | None:
         """The mean F1 of the personas, each the same weight; those without an F1 are left out."""
         scores = [row.f1 for row in self.personas if row.f1 is not None]
         return sum(scores) / len(scores) if scores else None
+
+    @property
+    def confusions(self) -> list[Confusion]:
+        """Who was put into another persona than planted, most viewers first, ties by name."""
+        pairs = [
+            Confusion(behaviour, persona, viewers, sum(row.values()))
+            for behaviour, row in self.confusion.items()
+            for persona, viewers in row.items()
+            if persona != behaviour
+        ]
+        return sorted(pairs, key=lambda pair: (-pair.viewers, pair.behaviour, pair.persona))
 
 
 def recovery(connection: duckdb.DuckDBPyConnection, truth: Path) -> Recovery:
@@ -136,6 +162,9 @@ def recovery(connection: duckdb.DuckDBPyConnection, truth: Path) -> Recovery:
             )
             for behaviour in sorted(planted_counts.keys() - known)
         ],
+        confusion={
+            behaviour: dict(sorted(put_into[behaviour].items())) for behaviour in sorted(put_into)
+        },
     )
 
 
@@ -158,6 +187,8 @@ def render(result: Recovery) -> RenderableType:
     table.add_section()
     table.add_row("macro F1", *[""] * 5, _share_text(result.macro_f1))
     parts: list[RenderableType] = [table]
+    if result.confusion:
+        parts += [_confusion_table(result), *_confusion_lines(result)]
     if result.unknown:
         unknown = Table(title="Planted behaviours without a persona")
         unknown.add_column("behaviour")
@@ -200,7 +231,59 @@ def to_dict(result: Recovery) -> dict[str, Any]:
             {"behaviour": row.behaviour, "planted": row.planted, "put_into": row.put_into}
             for row in result.unknown
         ],
+        "confusion": result.confusion,
     }
+
+
+def _confusion_table(result: Recovery) -> Table:
+    """Planted in rows, put into in columns, both in the same order: what is right is the diagonal.
+
+    The headings are the beginnings of the names, so that thirteen fit into 100 columns.
+    """
+    names = [row.persona for row in result.personas]
+    columns = names + [NOT_PLACED] * any(NOT_PLACED in row for row in result.confusion.values())
+    table = Table(
+        title="Planted (rows) and put into (columns)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("planted", no_wrap=True)
+    for heading in _beginnings(columns):
+        table.add_column(heading, justify="right", no_wrap=True)
+    unknown = [behaviour for behaviour in result.confusion if behaviour not in names]
+    for behaviour in names + unknown:
+        row = result.confusion.get(behaviour, {})
+        table.add_row(
+            behaviour,
+            *(
+                Text(str(row.get(persona, "·")), style="bold" if persona == behaviour else "")
+                for persona in columns
+            ),
+        )
+    return table
+
+
+def _confusion_lines(result: Recovery) -> list[Text]:
+    pairs = result.confusions[:LARGEST]
+    if not pairs:
+        return []
+    return [
+        Text("Largest confusions:"),
+        *(
+            Text(
+                f"  {pair.behaviour} seen as {pair.persona}: {pair.viewers} of {pair.planted}"
+                f" ({pair.viewers / pair.planted:.0%})"
+            )
+            for pair in pairs
+        ),
+    ]
+
+
+def _beginnings(names: list[str]) -> list[str]:
+    """The shortest beginnings, of four letters or more, that tell the names apart."""
+    for length in range(4, max(map(len, names), default=4)):
+        beginnings = [name.strip("(")[:length] for name in names]
+        if len(set(beginnings)) == len(names):
+            return beginnings
+    return names
 
 
 def _latest_as_of_date(connection: duckdb.DuckDBPyConnection) -> date:
@@ -227,8 +310,18 @@ def _rows(
         ) from error
 
 
-def _planted(truth: Path, on: date) -> dict[str, str]:
-    """The behaviour of each viewer on a date."""
+@dataclass(frozen=True)
+class Planted:
+    """One row of the truth: a behaviour of a viewer, both dates included."""
+
+    user_id: str
+    behaviour: str
+    starts_on: date
+    ends_on: date
+
+
+def read_truth(truth: Path) -> list[Planted]:
+    """The rows of the truth in its order. Raises `InputError` where it cannot be read."""
     try:
         with truth.open(encoding="utf-8", newline="") as truth_file:
             reader = csv.DictReader(truth_file)
@@ -239,17 +332,25 @@ def _planted(truth: Path, on: date) -> dict[str, str]:
         raise InputError(f"{truth}: no such file. `personas demo` writes one.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{truth}: cannot be read: {error}") from error
-    planted: dict[str, str] = {}
+    planted = []
     for number, row in enumerate(rows, 2):
         try:
             starts_on = date.fromisoformat(row["starts_on"])
             ends_on = date.fromisoformat(row["ends_on"])
         except (TypeError, ValueError):
             raise InputError(f"{truth}: row {number} has no dates like 2026-04-30.") from None
-        if starts_on <= on <= ends_on:
-            if row["user_id"] in planted:
-                raise InputError(f"{truth}: {row['user_id']} has two behaviours on {on}.")
-            planted[row["user_id"]] = row["behaviour"]
+        planted.append(Planted(row["user_id"], row["behaviour"], starts_on, ends_on))
+    return planted
+
+
+def _planted(truth: Path, on: date) -> dict[str, str]:
+    """The behaviour of each viewer on a date."""
+    planted: dict[str, str] = {}
+    for row in read_truth(truth):
+        if row.starts_on <= on <= row.ends_on:
+            if row.user_id in planted:
+                raise InputError(f"{truth}: {row.user_id} has two behaviours on {on}.")
+            planted[row.user_id] = row.behaviour
     return planted
 
 

@@ -11,6 +11,7 @@ from dbt.contracts.graph.manifest import Manifest
 from viewer_personas.build import PROJECT, invoke, parse
 from viewer_personas.database import connect
 from viewer_personas.raw import create_raw_tables
+from viewer_personas.rule_words import Clause, condition, read_metrics, value_text
 
 RULE_COLUMNS = ("alternative", "clause", "window_days", "metric", "operator", "threshold")
 
@@ -105,6 +106,8 @@ PHRASES = [
      "minutes watched: 90.3 (at least 100 in 28 days)"),
     ("activity_trend", 28, "-0.5", "<", "0.0",
      "trend of active days (-1 to 1): -0.5 (less than 0 in 28 days)"),
+    ("activity_trend", 28, "-0.2512", "<=", "-0.25",
+     "trend of active days (-1 to 1): -0.25 (at most -0.25 in 28 days)"),
 ]  # fmt: skip
 
 
@@ -120,3 +123,16 @@ def test_clauses_in_business_words(database: Path) -> None:
     shown = invoke(["show", "--inline", query, "--limit", "-1"], database, lambda *_: None)
     table = shown.result.results[0].agate_table
     assert [row["phrase"] for row in table.rows] == [phrase for *_, phrase in PHRASES]
+
+
+@pytest.mark.parametrize(
+    ("metric", "window_days", "value", "operator", "threshold", "phrase"), PHRASES
+)
+def test_the_pages_of_personas_use_the_same_words(
+    metric: str, window_days: int, value: str, operator: str, threshold: str, phrase: str
+) -> None:
+    """Python says a clause of nobody, SQL of one viewer: the words must not drift apart."""
+    metrics = read_metrics()
+    clause = Clause("any", 1, 1, window_days, metric, operator, float(threshold))
+    said = "not known" if value == "null" else value_text(metrics[metric], float(value))
+    assert f"{metrics[metric].words}: {said} ({condition(clause, metrics)})" == phrase

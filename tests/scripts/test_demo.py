@@ -16,7 +16,7 @@ from rich.console import Console
 
 from viewer_personas.demo import BEHAVIOURS, LAST_DAY, generate
 from viewer_personas.errors import InputError
-from viewer_personas.recovery import recovery, render, to_dict
+from viewer_personas.recovery import PersonaRecovery, Recovery, recovery, render, to_dict
 
 REPOSITORY = Path(__file__).parents[2]
 VIEWERS = 300
@@ -491,6 +491,20 @@ def test_recovery_counts_on_the_latest_date(built: duckdb.DuckDBPyConnection, tr
         "sleeper": (1, 2, 1, 0.5, 1.0, pytest.approx(2 / 3)),
     }
     assert result.macro_f1 == pytest.approx((0.5 + 0 + 0 + 2 / 3) / 4)
+    assert result.confusion == {
+        "binger": {"binger": 1, "casual": 1},
+        "devotee": {"(no persona)": 1},
+        "regular": {"(no persona)": 1, "binger": 1},
+        "sleeper": {"sleeper": 1},
+    }
+    assert [
+        (pair.behaviour, pair.persona, pair.viewers, pair.planted) for pair in result.confusions
+    ] == [
+        ("binger", "casual", 1, 2),
+        ("devotee", "(no persona)", 1, 1),
+        ("regular", "(no persona)", 1, 2),
+        ("regular", "binger", 1, 2),
+    ]
     assert (result.viewers, result.viewers_without_persona, result.viewers_without_truth) == (
         6,
         2,
@@ -513,6 +527,48 @@ def test_recovery_as_table_and_as_json(built: duckdb.DuckDBPyConnection, truth: 
     assert re.search(r"binger\W+2\W+2\W+1\W+0\.50\W+0\.50\W+0\.50", text)
     assert re.search(r"macro F1\W+0\.29", text)
     assert re.search(r"collector.*–", text)
+    assert as_json["confusion"]["regular"] == {"(no persona)": 1, "binger": 1}
+    # rows are planted behaviours, columns personas by the beginning of their names
+    assert re.search(r"planted +bing +casu +coll +devo +slee +no p", text)
+    assert re.search(r"binger +1 +1 +· +· +· +·", text)
+    assert re.search(r"regular +1 +· +· +· +· +1", text)
+    assert "binger seen as casual: 1 of 2 (50%)" in text
+
+
+def test_the_confusions_of_all_personas_fit_into_100_columns() -> None:
+    """Thirteen rows and columns, four digits each; no name is cut, no heading stands twice."""
+    names = sorted(BEHAVIOURS)
+    result = Recovery(
+        as_of_date=LAST_DAY,
+        viewers=0,
+        viewers_without_persona=0,
+        viewers_without_truth=0,
+        personas=[PersonaRecovery(name, 9999, 9999, 9999) for name in names],
+        unknown=[],
+        confusion={name: dict.fromkeys(names, 9999) for name in names},
+    )
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(render(result))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = [line for line in lines if line.count("9999") == len(names)]
+    assert [line.split()[0] for line in rows] == names
+    heading = next(line.split() for line in lines if line.split()[:1] == ["planted"])
+    assert heading[1:] == [name[:4] for name in names]
+
+
+def test_recovery_without_a_mistake_lists_no_confusion(
+    built: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    only = tmp_path / "only.csv"
+    only.write_text(
+        "user_id,behaviour,starts_on,ends_on\nsleeper_found,sleeper,2026-01-01,2026-04-30\n"
+    )
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(render(recovery(built, only)))
+    assert "Largest confusions" not in captured.get()
 
 
 def test_recovery_without_anyone_has_no_macro_f1(
@@ -543,10 +599,10 @@ def test_recovery_says_what_is_missing(built: duckdb.DuckDBPyConnection, truth: 
 
 def test_the_pipeline_never_reads_the_truth() -> None:
     package = REPOSITORY / "scripts" / "viewer_personas"
-    allowed = {"demo.py", "recovery.py", "cli.py"}
+    allowed = {"demo.py", "recovery.py", "detection.py", "robustness.py", "cli.py"}
     paths = [path for path in package.rglob("*.py") if path.name not in allowed]
     for folder in ("models", "macros", "seeds", "profiles"):
         paths += [path for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
     assert len(paths) > 3
-    mentions = [path for path in paths if "truth.csv" in path.read_text(encoding="utf-8")]
-    assert mentions == []
+    ways = re.compile(r"truth\.csv|read_truth|\bTRUTH\b|\b(recovery|detection)\(")
+    assert [path for path in paths if ways.search(path.read_text(encoding="utf-8"))] == []
