@@ -26,6 +26,17 @@ from viewer_personas.explain import explain as run_explain
 from viewer_personas.export import ExportSummary, export_files
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
+from viewer_personas.rules import (
+    PERSONA_COLUMNS,
+    RULE_COLUMNS,
+    Finding,
+    as_rules,
+    check_population,
+    check_rules,
+    read_seed,
+    seed_path,
+    shown_path,
+)
 from viewer_personas.summary import Contents, database_contents
 
 app = typer.Typer(
@@ -34,6 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explainable viewer personas from the raw events of a streaming service.",
 )
+rules_app = typer.Typer(no_args_is_help=True, help="The rules: check them before they are built.")
+app.add_typer(rules_app, name="rules")
 # Results go to standard output; progress and errors do not get into a machine's way.
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
@@ -153,6 +166,62 @@ def explain(
     with connect(database, read_only=True) as connection:
         explanation = run_explain(connection, user, _day(as_of))
     _print(as_json, dataclasses.asdict(explanation), _explanation_lines(explanation))
+
+
+@rules_app.command("check")
+def rules_check(
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--rules",
+            metavar="FILE",
+            help="The rules.  [default: seeds/persona_rules.csv]",
+            show_default=False,
+        ),
+    ] = None,
+    personas: Annotated[
+        Path | None,
+        typer.Option(
+            "--personas",
+            metavar="FILE",
+            help="The personas.  [default: seeds/personas.csv]",
+            show_default=False,
+        ),
+    ] = None,
+    database: Annotated[
+        Path | None,
+        typer.Option(
+            "--database",
+            help="Also look for clauses that hold for nobody, or for everybody, in this database.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with the rules, row by row; exit with 1 where there is an error."""
+    rules_file = rules or seed_path("persona_rules")
+    personas_file = personas or seed_path("personas")
+    rule_rows = read_seed(rules_file, RULE_COLUMNS)
+    persona_rows = read_seed(personas_file, PERSONA_COLUMNS)
+    names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
+    findings = check_rules(rule_rows, persona_rows, **names)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if database and not errors:
+        with connect(database, read_only=True) as connection:
+            findings += check_population(
+                connection, as_rules(rule_rows), rules_file=names["rules_file"]
+            )
+    counts = {"errors": len(errors), "warnings": len(findings) - len(errors)}
+    lines = [_finding_line(finding) for finding in findings]
+    lines.append(
+        f"{len(rule_rows)} clauses of {len(persona_rows)} personas checked:"
+        f" {counts['errors']} errors, {counts['warnings']} warnings"
+    )
+    if database and errors:
+        lines.append("Not compared with the database: mend the errors first.")
+    _print(as_json, {"findings": findings, **counts}, lines)
+    if errors:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -405,6 +474,15 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"  Sending: {explanation.send_policy}",
     ]
     return lines
+
+
+def _finding_line(finding: Finding) -> str:
+    color = "red" if finding.level == "error" else "yellow"
+    line = f" line {finding.line}" if finding.line else ""
+    return (
+        f"{escape(finding.file)}{line}: [{color}]{finding.level}[/{color}]:"
+        f" {escape(finding.message)}"
+    )
 
 
 def _how_clearly(strength: float | None) -> str:
