@@ -21,7 +21,7 @@ from viewer_personas.build import build as run_build
 from viewer_personas.config import load_sources
 from viewer_personas.database import DEFAULT_DATABASE, connect
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.explain import Clause, Explanation
+from viewer_personas.explain import Clause, Explanation, WhyNot, explain_persona
 from viewer_personas.explain import explain as run_explain
 from viewer_personas.export import ExportSummary, export_files
 from viewer_personas.load import LoadSummary
@@ -160,9 +160,18 @@ def explain(
             help="Evaluation date; else the latest.",
         ),
     ] = None,
+    persona: Annotated[
+        str | None,
+        typer.Option("--persona", help="Say of this persona why, or why not, clause by clause."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a viewer has the persona that they have."""
+    """Say why a viewer has the persona that they have, or why they do not have another."""
+    if persona:
+        with connect(database, read_only=True) as connection:
+            why_not = explain_persona(connection, user, persona, _day(as_of))
+        _print(as_json, dataclasses.asdict(why_not), _why_not_lines(why_not))
+        return
     with connect(database, read_only=True) as connection:
         explanation = run_explain(connection, user, _day(as_of))
     _print(as_json, dataclasses.asdict(explanation), _explanation_lines(explanation))
@@ -473,6 +482,30 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"  Content: {explanation.content_policy}",
         f"  Sending: {explanation.send_policy}",
     ]
+    return lines
+
+
+def _why_not_lines(why_not: WhyNot) -> list[str]:
+    is_it = "is" if why_not.is_chosen else "is not"
+    lines = [
+        f"[bold]{escape(why_not.user_id)} {is_it} {why_not.label}[/bold] on {why_not.as_of_date}",
+        escape(why_not.definition),
+        escape(why_not.choice),
+    ]
+    for alternative in why_not.alternatives:
+        total = len(alternative.clauses)
+        held = (
+            f"every clause holds{_how_clearly(alternative.strength)}"
+            if alternative.is_match
+            else f"{alternative.clauses_met} of {total} clauses hold"
+        )
+        number = f", alternative {alternative.number}" if len(why_not.alternatives) > 1 else ""
+        lines += ["", f"{why_not.label}{number}: {held}"]
+        for clause in alternative.clauses:
+            mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
+            lines.append(
+                f"  {mark} {escape(clause.words)}: [dim]{escape(clause.difference_words)}[/dim]"
+            )
     return lines
 
 
