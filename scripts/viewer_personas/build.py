@@ -80,8 +80,18 @@ def parse(database: Path) -> "Manifest":
     return manifest
 
 
-def invoke(arguments: list[str], database: Path, report: Report) -> "dbtRunnerResult":
+def invoke(
+    arguments: list[str],
+    database: Path,
+    report: Report,
+    *,
+    project: Path | None = None,
+    manifest: "Manifest | None" = None,
+) -> "dbtRunnerResult":
     """Run one dbt command against the database, and let go of the file afterwards.
+
+    `project` is another folder than that of the checkout; `manifest` is the project as it was
+    parsed, which spares a second time.
 
     Raises `InputError` where dbt stops before it runs a node: the project, a variable or an option
     is wrong.
@@ -94,12 +104,13 @@ def invoke(arguments: list[str], database: Path, report: Report) -> "dbtRunnerRe
         if event.info.name == "LogStartLine":
             report(event.data.description, event.data.index - 1, event.data.total)
 
+    folder = project or PROJECT
     with _environment(database):
         try:
-            result = dbtRunner(callbacks=[on_event]).invoke(
+            result = dbtRunner(manifest=manifest, callbacks=[on_event]).invoke(
                 [
                     *arguments,
-                    *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT / "profiles")),
+                    *("--project-dir", str(folder), "--profiles-dir", str(folder / "profiles")),
                     *("--log-level", "none"),
                 ]
             )

@@ -37,6 +37,14 @@ from viewer_personas.rules import (
     seed_path,
     shown_path,
 )
+from viewer_personas.rules_diff import (
+    RulesDiff,
+    as_markdown,
+    as_text,
+    checkout,
+    other_side,
+    rules_diff,
+)
 from viewer_personas.summary import Contents, database_contents
 
 app = typer.Typer(
@@ -45,7 +53,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explainable viewer personas from the raw events of a streaming service.",
 )
-rules_app = typer.Typer(no_args_is_help=True, help="The rules: check them before they are built.")
+rules_app = typer.Typer(
+    no_args_is_help=True, help="The rules: check them, and see whom a change of them moves."
+)
 app.add_typer(rules_app, name="rules")
 # Results go to standard output; progress and errors do not get into a machine's way.
 console = Console(highlight=False)
@@ -231,6 +241,44 @@ def rules_check(
     _print(as_json, {"findings": findings, **counts}, lines)
     if errors:
         raise typer.Exit(1)
+
+
+@rules_app.command("diff")
+def rules_diff_command(
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="REV|FILE|DIRECTORY",
+            help="The side before: seeds at a git revision, in a file or in a directory.",
+        ),
+    ],
+    database: DatabaseOption = DEFAULT_DATABASE,
+    text_format: Annotated[
+        str, typer.Option("--format", help="text, markdown (for a comment in CI) or json.")
+    ] = "text",
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, help="Viewers named for each movement.")
+    ] = 3,
+    variables: VarsOption = None,
+) -> None:
+    """Say whom the rules of the checkout (after) move against other rules (before).
+
+    Both are built in a scratch database by the models of the checkout; yours is only read.
+    """
+    writers = {"text": as_text, "markdown": as_markdown, "json": _diff_as_json}
+    if text_format not in writers:
+        raise InputError(f"--format {text_format}: there are {', '.join(writers)}")
+    before, after = other_side(against), checkout()
+    with _progress("Comparing") as report:
+        found = rules_diff(
+            database, before, after, examples=examples, variables=variables, report=report
+        )
+    typer.echo(writers[text_format](found))
+
+
+def _diff_as_json(found: RulesDiff) -> str:
+    return json.dumps(dataclasses.asdict(found), default=_as_json, indent=2, ensure_ascii=False)
 
 
 @app.command()
