@@ -60,6 +60,8 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "personas.persona_dates": ("as_of_date",),
     "personas.persona_matches": ("as_of_date", "user_id", "persona"),
     "personas.user_personas": ("as_of_date", "user_id"),
+    "personas.persona_versions": ("as_of_date",),
+    "personas.membership_changes": ("as_of_date", "user_id", "change"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
