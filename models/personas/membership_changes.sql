@@ -53,20 +53,21 @@ common_dates as (
 restated_dates as (
     select
         as_of_date,
-        case
-            coalesce(
-                own_cause,
-                max(own_cause) over (
-                    order by as_of_date asc nulls last
-                    rows between unbounded preceding and current row
-                )
-            )
+        case coalesce(own_cause, earlier_cause)
             when 1 then 'metadata'
             when 2 then 'late_data'
             else 'rule_change'
-        end as cause,
-        is_restated
-    from common_dates
+        end as cause
+    from (
+        select
+            *,
+            max(own_cause) over (
+                order by as_of_date asc nulls last
+                rows between unbounded preceding and current row
+            ) as earlier_cause
+        from common_dates
+    ) as with_earlier
+    where is_restated
 ),
 
 compared_dates as (
@@ -87,11 +88,11 @@ restated as (
         listed.persona as current_persona
     from (
         select * from published_personas
-        where as_of_date in (select as_of_date from restated_dates where is_restated)
+        where as_of_date in (select as_of_date from restated_dates)
     ) as published
     full outer join (
         select * from persona_choices
-        where as_of_date in (select as_of_date from restated_dates where is_restated)
+        where as_of_date in (select as_of_date from restated_dates)
     ) as listed
         on published.as_of_date = listed.as_of_date and published.user_id = listed.user_id
     where coalesce(published.persona, '') <> coalesce(listed.persona, '')
@@ -153,11 +154,21 @@ moved_with_cause as (
 
 changes as (
     select
-        as_of_date, user_id, published_persona, current_persona, published_as_of_date, cause
+        as_of_date,
+        user_id,
+        published_persona,
+        current_persona,
+        published_as_of_date,
+        cause
     from restated_with_cause
     union all
     select
-        as_of_date, user_id, published_persona, current_persona, published_as_of_date, cause
+        as_of_date,
+        user_id,
+        published_persona,
+        current_persona,
+        published_as_of_date,
+        cause
     from moved_with_cause
 )
 
