@@ -12,6 +12,7 @@ import yaml
 
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.raw import create_raw_tables
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def build(
     with connect(database, read_only=True) as connection:
         if not _is_loaded(connection):
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
+        has_all_tables = _has_table(connection, "published_personas")
+    if not has_all_tables:  # loaded by a version that did not have it yet
+        with connect(database) as connection:
+            create_raw_tables(connection)
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     if not tests:
         arguments += ["--exclude-resource-type", "test"]
@@ -75,8 +80,18 @@ def parse(database: Path) -> "Manifest":
     return manifest
 
 
-def invoke(arguments: list[str], database: Path, report: Report) -> "dbtRunnerResult":
+def invoke(
+    arguments: list[str],
+    database: Path,
+    report: Report,
+    *,
+    project: Path | None = None,
+    manifest: "Manifest | None" = None,
+) -> "dbtRunnerResult":
     """Run one dbt command against the database, and let go of the file afterwards.
+
+    `project` is another folder than that of the checkout; `manifest` is the project as it was
+    parsed, which spares a second time.
 
     Raises `InputError` where dbt stops before it runs a node: the project, a variable or an option
     is wrong.
@@ -89,12 +104,13 @@ def invoke(arguments: list[str], database: Path, report: Report) -> "dbtRunnerRe
         if event.info.name == "LogStartLine":
             report(event.data.description, event.data.index - 1, event.data.total)
 
+    folder = project or PROJECT
     with _environment(database):
         try:
-            result = dbtRunner(callbacks=[on_event]).invoke(
+            result = dbtRunner(manifest=manifest, callbacks=[on_event]).invoke(
                 [
                     *arguments,
-                    *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT / "profiles")),
+                    *("--project-dir", str(folder), "--profiles-dir", str(folder / "profiles")),
                     *("--log-level", "none"),
                 ]
             )
@@ -134,12 +150,17 @@ def _check_variables(variables: str | None) -> None:
             raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
 
 
-def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
+def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     tables = connection.execute(
         "select count(*) from information_schema.tables"
-        " where table_schema = 'raw' and table_name = 'slices'"
+        " where table_schema = 'raw' and table_name = $1",
+        [name],
     ).fetchall()
-    return tables[0][0] == 1 and bool(
+    return bool(tables[0][0])
+
+
+def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
+    return _has_table(connection, "slices") and bool(
         connection.execute("select count(*) from raw.slices").fetchall()[0][0]
     )
 

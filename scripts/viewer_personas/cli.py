@@ -21,11 +21,30 @@ from viewer_personas.build import build as run_build
 from viewer_personas.config import load_sources
 from viewer_personas.database import DEFAULT_DATABASE, connect
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.explain import Clause, Explanation
+from viewer_personas.explain import Clause, Explanation, WhyNot, explain_persona
 from viewer_personas.explain import explain as run_explain
 from viewer_personas.export import ExportSummary, export_files
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
+from viewer_personas.rules import (
+    PERSONA_COLUMNS,
+    RULE_COLUMNS,
+    Finding,
+    as_rules,
+    check_population,
+    check_rules,
+    read_seed,
+    seed_path,
+    shown_path,
+)
+from viewer_personas.rules_diff import (
+    RulesDiff,
+    as_markdown,
+    as_text,
+    checkout,
+    other_side,
+    rules_diff,
+)
 from viewer_personas.summary import Contents, database_contents
 
 app = typer.Typer(
@@ -34,6 +53,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explainable viewer personas from the raw events of a streaming service.",
 )
+rules_app = typer.Typer(
+    no_args_is_help=True, help="The rules: check them, and see whom a change of them moves."
+)
+app.add_typer(rules_app, name="rules")
 # Results go to standard output; progress and errors do not get into a machine's way.
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
@@ -147,12 +170,115 @@ def explain(
             help="Evaluation date; else the latest.",
         ),
     ] = None,
+    persona: Annotated[
+        str | None,
+        typer.Option("--persona", help="Say of this persona why, or why not, clause by clause."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a viewer has the persona that they have."""
+    """Say why a viewer has the persona that they have, or why they do not have another."""
+    if persona:
+        with connect(database, read_only=True) as connection:
+            why_not = explain_persona(connection, user, persona, _day(as_of))
+        _print(as_json, dataclasses.asdict(why_not), _why_not_lines(why_not))
+        return
     with connect(database, read_only=True) as connection:
         explanation = run_explain(connection, user, _day(as_of))
     _print(as_json, dataclasses.asdict(explanation), _explanation_lines(explanation))
+
+
+@rules_app.command("check")
+def rules_check(
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--rules",
+            metavar="FILE",
+            help="The rules.  [default: seeds/persona_rules.csv]",
+            show_default=False,
+        ),
+    ] = None,
+    personas: Annotated[
+        Path | None,
+        typer.Option(
+            "--personas",
+            metavar="FILE",
+            help="The personas.  [default: seeds/personas.csv]",
+            show_default=False,
+        ),
+    ] = None,
+    database: Annotated[
+        Path | None,
+        typer.Option(
+            "--database",
+            help="Also look for clauses that hold for nobody, or for everybody, in this database.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with the rules, row by row; exit with 1 where there is an error."""
+    rules_file = rules or seed_path("persona_rules")
+    personas_file = personas or seed_path("personas")
+    rule_rows = read_seed(rules_file, RULE_COLUMNS)
+    persona_rows = read_seed(personas_file, PERSONA_COLUMNS)
+    names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
+    findings = check_rules(rule_rows, persona_rows, **names)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if database and not errors:
+        with connect(database, read_only=True) as connection:
+            findings += check_population(
+                connection, as_rules(rule_rows), rules_file=names["rules_file"]
+            )
+    counts = {"errors": len(errors), "warnings": len(findings) - len(errors)}
+    lines = [_finding_line(finding) for finding in findings]
+    lines.append(
+        f"{len(rule_rows)} clauses of {len(persona_rows)} personas checked:"
+        f" {counts['errors']} errors, {counts['warnings']} warnings"
+    )
+    if database and errors:
+        lines.append("Not compared with the database: mend the errors first.")
+    _print(as_json, {"findings": findings, **counts}, lines)
+    if errors:
+        raise typer.Exit(1)
+
+
+@rules_app.command("diff")
+def rules_diff_command(
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="REV|FILE|DIRECTORY",
+            help="The side before: seeds at a git revision, in a file or in a directory.",
+        ),
+    ],
+    database: DatabaseOption = DEFAULT_DATABASE,
+    text_format: Annotated[
+        str, typer.Option("--format", help="text, markdown (for a comment in CI) or json.")
+    ] = "text",
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, help="Viewers named for each movement.")
+    ] = 3,
+    variables: VarsOption = None,
+) -> None:
+    """Say whom the rules of the checkout (after) move against other rules (before).
+
+    Both are built in a scratch database by the models of the checkout; yours is only read.
+    """
+    writers = {"text": as_text, "markdown": as_markdown, "json": _diff_as_json}
+    if text_format not in writers:
+        raise InputError(f"--format {text_format}: there are {', '.join(writers)}")
+    before, after = other_side(against), checkout()
+    with _progress("Comparing") as report:
+        found = rules_diff(
+            database, before, after, examples=examples, variables=variables, report=report
+        )
+    typer.echo(writers[text_format](found))
+
+
+def _diff_as_json(found: RulesDiff) -> str:
+    return json.dumps(dataclasses.asdict(found), default=_as_json, indent=2, ensure_ascii=False)
 
 
 @app.command()
@@ -409,6 +535,39 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         f"  Avoid:   {explanation.avoid}",
     ]
     return lines
+
+
+def _why_not_lines(why_not: WhyNot) -> list[str]:
+    is_it = "is" if why_not.is_chosen else "is not"
+    lines = [
+        f"[bold]{escape(why_not.user_id)} {is_it} {why_not.label}[/bold] on {why_not.as_of_date}",
+        escape(why_not.definition),
+        escape(why_not.choice),
+    ]
+    for alternative in why_not.alternatives:
+        total = len(alternative.clauses)
+        held = (
+            f"every clause holds{_how_clearly(alternative.strength)}"
+            if alternative.is_match
+            else f"{alternative.clauses_met} of {total} clauses hold"
+        )
+        number = f", alternative {alternative.number}" if len(why_not.alternatives) > 1 else ""
+        lines += ["", f"{why_not.label}{number}: {held}"]
+        for clause in alternative.clauses:
+            mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
+            lines.append(
+                f"  {mark} {escape(clause.words)}: [dim]{escape(clause.difference_words)}[/dim]"
+            )
+    return lines
+
+
+def _finding_line(finding: Finding) -> str:
+    color = "red" if finding.level == "error" else "yellow"
+    line = f" line {finding.line}" if finding.line else ""
+    return (
+        f"{escape(finding.file)}{line}: [{color}]{finding.level}[/{color}]:"
+        f" {escape(finding.message)}"
+    )
 
 
 def _how_clearly(strength: float | None) -> str:

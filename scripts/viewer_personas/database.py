@@ -34,25 +34,34 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
         connection.execute("set preserve_insertion_order = false")
         connection.execute(f"set memory_limit = '{memory_limit()}'")
         connection.execute("set enable_progress_bar = false")
-        _attach(connection, database, read_only)
+        attach(connection, database, read_only=read_only)
+        connection.execute("use opened_database.main")
         yield connection
     finally:
         connection.close()
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, database: Path, read_only: bool) -> None:
-    """Attach under a name of ours: a file personas.duckdb, opened plainly, would be a catalog
-    `personas` with a schema `personas`, and no query could tell the two apart."""
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    database: Path,
+    *,
+    read_only: bool,
+    name: str = "opened_database",
+) -> None:
+    """Attach a database under a name, with the errors of `connect`.
+
+    The name is ours: a file personas.duckdb, opened plainly, would be a catalog `personas` with a
+    schema `personas`, and no query of two parts could tell the two apart.
+    """
     mode = " (read_only)" if read_only else ""
     try:
-        connection.execute(f"attach '{_escaped(database)}' as opened_database{mode}")
+        connection.execute(f"attach '{_escaped(database)}' as \"{name}\"{mode}")
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise Unreachable(
                 f"{database}: another process has this database open. Wait for it, then run again."
             ) from error
         raise InputError(f"{database}: cannot be opened as a DuckDB file: {error}") from error
-    connection.execute("use opened_database.main")
 
 
 def _escaped(path: Path) -> str:

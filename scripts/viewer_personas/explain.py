@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from viewer_personas.errors import InputError
+from viewer_personas.rules import CASUAL, Metric, Rule, clause_words, holds, metric_text, metrics
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,55 @@ class Explanation:
     history: list[Spell]
 
 
+@dataclass(frozen=True)
+class JudgedClause:
+    """One clause for one viewer, whether or not it holds, and how far it is from the threshold.
+
+    `difference` is value − threshold in the unit of the metric; `distance` is its size in standard
+    deviations of the audience, as in persona_matches at most 3. Both null where nothing is known.
+    """
+
+    words: str
+    difference_words: str
+    metric: str
+    window_days: int
+    value: float | None
+    operator: str
+    threshold: float
+    is_met: bool
+    difference: float | None
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """All clauses of one alternative; `strength` is the smallest distance of its clauses."""
+
+    number: int
+    is_match: bool
+    clauses_met: int
+    strength: float | None
+    clauses: list[JudgedClause]
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """One viewer and one persona: every alternative of its rule, and whether it was chosen."""
+
+    user_id: str
+    as_of_date: date
+    persona: str
+    label: str
+    definition: str
+    is_match: bool
+    is_chosen: bool
+    chosen_persona: str
+    chosen_label: str
+    exclusivity_method: str
+    choice: str
+    alternatives: list[Alternative]
+
+
 def explain(
     connection: duckdb.DuckDBPyConnection, user_id: str, as_of: date | None = None
 ) -> Explanation:
@@ -102,6 +152,196 @@ def explain(
         history=_history(connection, user_id, day),
         **dict(zip(names, rows[0], strict=True)),
     )
+
+
+def explain_persona(
+    connection: duckdb.DuckDBPyConnection, user_id: str, persona: str, as_of: date | None = None
+) -> WhyNot:
+    """Say of every clause of the persona's rule whether it holds for the viewer, near miss or not.
+
+    By the rules with which the database was built. Raises `InputError` as `explain` does, and for
+    a persona that there is not.
+    """
+    day = _evaluation_date(connection, as_of)
+    labels = dict(
+        connection.execute(
+            "select persona, label from reference.personas order by priority"
+        ).fetchall()
+    )
+    if persona not in labels:
+        raise InputError(f"--persona {persona}: no such persona; there are {', '.join(labels)}")
+    explained = explain(connection, user_id, day)
+    alternatives = [
+        _judged(connection, user_id, day, number, rules)
+        for number, rules in _rules(connection, persona).items()
+    ]
+    method = _exclusivity_method(connection)
+    [(definition,)] = connection.execute(
+        "select definition from reference.personas where persona = $1", [persona]
+    ).fetchall()
+    is_match = any(alternative.is_match for alternative in alternatives)
+    return WhyNot(
+        user_id=user_id,
+        as_of_date=day,
+        persona=persona,
+        label=labels[persona],
+        definition=definition,
+        is_match=is_match,
+        is_chosen=explained.persona == persona,
+        chosen_persona=explained.persona,
+        chosen_label=explained.label,
+        exclusivity_method=method,
+        choice=_choice(connection, explained, persona, labels[persona], is_match, method),
+        alternatives=alternatives,
+    )
+
+
+def _rules(connection: duckdb.DuckDBPyConnection, persona: str) -> dict[int, list[Rule]]:
+    rows = connection.execute(
+        "select persona, alternative, clause, window_days, metric, operator, threshold"
+        " from reference.persona_rules where persona = $1 order by alternative, clause",
+        [persona],
+    ).fetchall()
+    alternatives: dict[int, list[Rule]] = {}
+    for row in rows:
+        rule = Rule(*row)
+        alternatives.setdefault(rule.alternative, []).append(rule)
+    return alternatives
+
+
+def _judged(
+    connection: duckdb.DuckDBPyConnection,
+    user_id: str,
+    day: date,
+    number: int,
+    rules: list[Rule],
+) -> Alternative:
+    clauses = []
+    for rule in rules:
+        metric = metrics(rule.window_days)[rule.metric]
+        value, spread = connection.execute(
+            f"select max(case when user_id = $1 then {rule.metric} end)::double,"
+            f" stddev_pop({rule.metric}::double)"
+            " from metrics.user_windows where as_of_date = $2 and window_days = $3",
+            [user_id, day, rule.window_days],
+        ).fetchall()[0]
+        clauses.append(
+            JudgedClause(
+                words=clause_words(rule, value),
+                difference_words=_difference_words(rule, metric, value),
+                metric=rule.metric,
+                window_days=rule.window_days,
+                value=value,
+                operator=rule.operator,
+                threshold=rule.threshold,
+                is_met=holds(rule, value),
+                difference=None if value is None else value - rule.threshold,
+                distance=_distance(value, rule.threshold, spread),
+            )
+        )
+    distances = [clause.distance for clause in clauses if clause.distance is not None]
+    clauses_met = sum(clause.is_met for clause in clauses)
+    return Alternative(
+        number=number,
+        is_match=clauses_met == len(clauses),
+        clauses_met=clauses_met,
+        strength=round(min(distances), 9) if distances else None,
+        clauses=clauses,
+    )
+
+
+def _distance(value: float | None, threshold: float, spread: float | None) -> float | None:
+    """As in persona_matches: standard deviations of the audience, at most 3."""
+    if value is None:
+        return None
+    if not spread:
+        return 0.0 if value == threshold else 3.0
+    return min(3.0, abs(value - threshold) / spread)
+
+
+def _difference_words(rule: Rule, metric: Metric, value: float | None) -> str:
+    """How far the value is from the threshold: "3 days short", "12 % too much"."""
+    if value is None:
+        return "not known, and so it does not hold"
+    difference = value - rule.threshold
+    unit = "" if metric.unit in ("share", "ratio", "weekday", "hour") else f" {metric.unit}"
+    size = f"{metric_text(metric, abs(difference))}{unit}"
+    if difference == 0:
+        return "exactly at the threshold"
+    if holds(rule, value):
+        return f"by {size}"
+    return f"{size} {'short' if difference < 0 else 'too much'}"
+
+
+def _exclusivity_method(connection: duckdb.DuckDBPyConnection) -> str:
+    try:
+        rows = connection.execute(
+            "select any_value(exclusivity_method) from personas.persona_versions"
+        ).fetchall()
+    except duckdb.CatalogException as error:
+        raise InputError(
+            "The database was built by an older version. Run `personas build` first."
+        ) from error
+    return str(rows[0][0])
+
+
+def _choice(
+    connection: duckdb.DuckDBPyConnection,
+    explained: Explanation,
+    persona: str,
+    label: str,
+    is_match: bool,
+    method: str,
+) -> str:
+    """Why this persona, or the other one, is the viewer's: one sentence."""
+    chosen = explained.label
+    if persona == CASUAL:
+        if explained.persona == CASUAL:
+            return "No other persona matches."
+        return f"{label} is for whoever matches no other persona; here {chosen} matches."
+    if not is_match:
+        return f"No alternative holds in full; the persona is {chosen}."
+    if explained.persona == persona:
+        others = [match.label for match in explained.matches if match.persona != persona]
+        return f"Chosen before {', '.join(others)} by {method}." if others else "The only match."
+    priority, risk = (
+        dict(connection.execute(f"select persona, {column} from reference.personas").fetchall())
+        for column in ("priority", "expected_risk")
+    )
+    by_priority = f"{chosen} has priority {priority[explained.persona]}, {label} has"
+    by_priority += f" {priority[persona]}: the smaller goes first"
+    if method == "sticky" and explained.previous_persona == explained.persona:
+        reason = f"sticky keeps {chosen}, the persona of the evaluation date before"
+    elif method == "strongest":
+        strength = {match.persona: match.strength for match in explained.matches}
+        one, other = strength[explained.persona], strength[persona]
+        reason = (
+            f"{chosen} holds with strength {one:.2f}, {label} with {other:.2f}"
+            if one is not None and other is not None and one != other
+            else by_priority
+        )
+    elif method == "rarest":
+        matches = dict(
+            connection.execute(
+                "select persona, count(*) from personas.persona_matches"
+                " where is_match and as_of_date = $1 group by persona",
+                [explained.as_of_date],
+            ).fetchall()
+        )
+        reason = (
+            f"{matches[explained.persona]:,} viewers match {chosen}, {matches[persona]:,} match"
+            f" {label}: the rarer goes first"
+            if matches[explained.persona] != matches[persona]
+            else by_priority
+        )
+    elif method == "riskiest" and risk[explained.persona] != risk[persona]:
+        reason = (
+            f"{chosen} has the expected risk {risk[explained.persona]}, {label} has"
+            f" {risk[persona]}: the riskier goes first"
+        )
+    else:
+        reason = by_priority
+    return f"{label} matches, but {chosen} was chosen ({method}): {reason}."
 
 
 def _evaluation_date(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> date:

@@ -1,6 +1,7 @@
 """Exporting: what an exposure names leaves DuckDB as Parquet files, one folder a date."""
 
 import os
+import uuid
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,9 +13,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from viewer_personas.build import Report
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.raw import create_raw_tables, transaction
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+
+
+PERSONAS_TABLE = "personas.user_personas"
+"""The table whose last published state is kept in raw.published_personas."""
+
+PublishedDate = tuple[date, str, int]
+"""A date, the version of its rows, and their number."""
 
 
 class FileExport(BaseModel):
@@ -81,13 +90,18 @@ def export_files(
 ) -> ExportSummary:
     """Write every date of every exposed table that the directory does not hold yet.
 
+    What was published is recorded in the database afterwards (raw.publications, and the last state
+    in raw.published_personas), all of it in one transaction; an export that was killed before it
+    is recorded by the next.
+
     A date whose file carries the version that the table has is left alone. A file is written under
     a temporary name, counted against the table, and renamed; so a reader sees the old file or the
     new one. Dates that the table no longer has stay: they were published. Raises `InputError`
-    where the table does not exist, `CheckFailed` where it has become empty or the counts do not
-    agree.
+    where the table does not exist, `CheckFailed` where it has become empty, the counts do not
+    agree, or the last build did not finish.
     """
     summary = ExportSummary(directory)
+    published: list[tuple[Exposure, list[PublishedDate]]] = []
     with connect(database, read_only=True) as connection:
         # one thread, so that the same rows always give the same bytes
         connection.execute("set preserve_insertion_order = true; set threads = 1")
@@ -98,15 +112,140 @@ def export_files(
                     f"{exposure.table} is empty, but dates of it were exported before; they stay."
                     " Look at what was loaded: is a part of the events missing?"
                 )
+            _check_versions(connection)
             for number, (day, version, rows) in enumerate(dates):
                 report(f"{exposure.name} {day}", number, len(dates))
                 _export_date(connection, exposure, day, version, rows, summary)
+            if exposure.settings.partition_by == "as_of_date":
+                published.append((exposure, dates))
+        is_recorded = all(_is_recorded(connection, *item) for item in published)
+    if not is_recorded:
+        _record(database, published)
     return summary
 
 
-def _dates(
-    connection: duckdb.DuckDBPyConnection, exposure: Exposure
-) -> list[tuple[date, str, int]]:
+def _check_versions(connection: duckdb.DuckDBPyConnection) -> None:
+    """The versions that are recorded must be those of the rows: one build made both."""
+    try:
+        rows = connection.execute(
+            """
+            select coalesce(built.partition_date, versions.as_of_date)
+            from (
+                select * from metrics.partition_ledger where model = 'personas.persona_choices'
+            ) as built
+            full join personas.persona_versions as versions
+                on built.partition_date = versions.as_of_date
+                    and built.input_version = versions.history_version
+            where built.partition_date is null or versions.as_of_date is null
+            order by 1
+            """
+        ).fetchall()
+    except duckdb.CatalogException as error:
+        raise InputError(
+            "personas.persona_versions does not exist. Run `personas build` first."
+        ) from error
+    if rows:
+        raise CheckFailed(
+            f"The last build did not finish: {rows[0][0]} is not what it is to be. Nothing was"
+            " exported. Run `personas build` and look at what it says."
+        )
+
+
+def _is_recorded(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure, dates: list[PublishedDate]
+) -> bool:
+    """Whether the database says already that exactly this is published."""
+    try:
+        if _unrecorded(connection, exposure, dates):
+            return False
+        kept = _kept_dates(connection)
+    except duckdb.CatalogException:
+        return False  # a database from before there were these tables
+    return exposure.table != PERSONAS_TABLE or kept == {day for day, _, _ in dates}
+
+
+def _kept_dates(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    rows = connection.execute("select distinct as_of_date from raw.published_personas").fetchall()
+    return {day for (day,) in rows}
+
+
+def _unrecorded(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure, dates: list[PublishedDate]
+) -> list[PublishedDate]:
+    """The dates that were last published otherwise, not yet, or were let go since."""
+    recorded = dict(
+        connection.execute(
+            "select as_of_date, max_by(table_version, published_at) from raw.publications"
+            " where exposure = $1 group by as_of_date",
+            [exposure.name],
+        ).fetchall()
+    )
+    if exposure.table == PERSONAS_TABLE:
+        kept = _kept_dates(connection)
+        recorded = {day: version for day, version in recorded.items() if day in kept}
+    return [item for item in dates if recorded.get(item[0]) != item[1]]
+
+
+def _record(database: Path, published: list[tuple[Exposure, list[PublishedDate]]]) -> None:
+    """Add what is new to the ledger and replace the state of its dates, all or nothing."""
+    run_id = str(uuid.uuid4())
+    with connect(database) as connection:
+        create_raw_tables(connection)
+        with transaction(connection):
+            for exposure, exported in published:
+                # what another run has rebuilt since the files were written is not published
+                still_there = _dates(connection, exposure)
+                dates = [item for item in exported if item in still_there]
+                unrecorded = _unrecorded(connection, exposure, dates)
+                if exposure.table == PERSONAS_TABLE:
+                    days = [day for day, _, _ in unrecorded]
+                    _replace_state(connection, days, [day for day, _, _ in still_there])
+                for item in unrecorded:
+                    _add_publication(connection, exposure, item, run_id)
+
+
+def _add_publication(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure, item: PublishedDate, run_id: str
+) -> None:
+    day, version, rows = item
+    connection.execute(
+        """
+        insert into raw.publications
+        select
+            $exposure, $model, $day, $version, versions.input_version, versions.history_version,
+            versions.activity_version, versions.rules_version, $rows, now() at time zone 'UTC',
+            $run_id
+        from (select $day as as_of_date) as published
+        left join personas.persona_versions as versions using (as_of_date)
+        """,
+        {
+            "exposure": exposure.name,
+            "model": exposure.table,
+            "day": day,
+            "version": version,
+            "rows": rows,
+            "run_id": run_id,
+        },
+    )
+
+
+def _replace_state(
+    connection: duckdb.DuckDBPyConnection, days: list[date], listed: list[date]
+) -> None:
+    """The personas of the days as the table has them now; dates that are gone are let go."""
+    connection.execute(
+        "delete from raw.published_personas where as_of_date in (select unnest($1::date[]))"
+        " or as_of_date not in (select unnest($2::date[]))",
+        [days, listed],
+    )
+    connection.execute(
+        "insert into raw.published_personas select as_of_date, user_id, persona"
+        f" from {PERSONAS_TABLE} where as_of_date in (select unnest($1::date[]))",
+        [days],
+    )
+
+
+def _dates(connection: duckdb.DuckDBPyConnection, exposure: Exposure) -> list[PublishedDate]:
     try:
         rows = connection.execute(
             f"select {exposure.settings.partition_by}, max(input_version), count(*)"

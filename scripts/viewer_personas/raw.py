@@ -49,6 +49,25 @@ create table if not exists raw.source_files (
     source_date date,
     row_count bigint
 );
+-- What `personas export` published: every time that there was something new, and the last state.
+create table if not exists raw.publications (
+    exposure varchar,
+    model varchar,
+    as_of_date date,
+    table_version varchar,
+    input_version varchar,
+    history_version varchar,
+    activity_version varchar,
+    rules_version varchar,
+    row_count bigint,
+    published_at timestamp,
+    run_id varchar
+);
+create table if not exists raw.published_personas (
+    as_of_date date,
+    user_id varchar,
+    persona varchar
+);
 """
 
 _EVENT_COLUMNS = (

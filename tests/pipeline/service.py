@@ -76,6 +76,8 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "personas.persona_outcomes": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
     "personas.persona_forecast": ("as_of_date", "persona"),
     "personas.persona_forecast_backtest": ("as_of_date", "persona"),
+    "personas.persona_versions": ("as_of_date",),
+    "personas.membership_changes": ("as_of_date", "user_id", "change"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
