@@ -60,6 +60,8 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "personas.persona_dates": ("as_of_date",),
     "personas.persona_matches": ("as_of_date", "user_id", "persona"),
     "personas.user_personas": ("as_of_date", "user_id"),
+    "personas.drift": ("as_of_date", "subject"),
+    "personas.exclusivity_benchmark": ("exclusivity_method", "as_of_date"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
@@ -81,6 +83,7 @@ PARTITIONS: dict[str, str] = {
     "metrics.user_rfm": "as_of_date",
     "personas.persona_matches": "as_of_date",
     "personas.user_personas": "as_of_date",
+    "personas.drift": "as_of_date",
 }
 """The partitioned models, with the column that they are partitioned by."""
 

@@ -53,7 +53,7 @@ SOURCE_MODELS = {name for name, column in PARTITIONS.items() if column == "sourc
 ACTIVITY_MODELS = {name for name, column in PARTITIONS.items() if column == "activity_date"}
 # What a run knew of a viewer's time zone, and when, is part of these.
 VERSIONS = ("input_version", "history_version")
-PERSONA_MODELS = {"personas.persona_matches", "personas.user_personas"}
+PERSONA_MODELS = {"personas.persona_matches", "personas.user_personas", "personas.drift"}
 AS_OF_MODELS = {name for name, column in PARTITIONS.items() if column == "as_of_date"}
 
 
@@ -183,8 +183,11 @@ def past_differs(
 
 def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """The rows of partitions up to a date, and tables without dates whole."""
-    kept = dict(tables)
-    for name, rows in tables.items():
+    # What is suspicious is judged by the catalogue and the documents of today, and the methods of
+    # choosing by what came after each date.
+    of_today = ("metrics.data_quality", "personas.exclusivity_benchmark")
+    kept = {name: rows for name, rows in tables.items() if name not in of_today}
+    for name, rows in list(kept.items()):
         column = (
             next(
                 (
@@ -203,8 +206,6 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
     kept["metrics.source_contents"] = [
         row for row in tables["metrics.source_contents"] if row["source_date"] < as_of_date
     ]
-    # What is suspicious is judged by the catalogue and the documents of today.
-    del kept["metrics.data_quality"]
     return kept
 
 
