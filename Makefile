@@ -8,10 +8,10 @@ export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format docs metrics-page persona-pages robustness distributions
-.PHONY: benchmark kill-test clean
+.PHONY: compare-methods compare-clusters benchmark kill-test clean
 
 help:  ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: .venv/.installed  ## Fetch uv and the locked packages into the checkout
 
@@ -62,6 +62,15 @@ distributions: setup  ## Draw docs/distributions from the demo and from MovieTwe
 	$(UV) run --frozen --quiet --system-certs --group report \
 		python -m viewer_personas.distributions \
 		demo=demo/personas.duckdb movietweetings=movietweetings.duckdb
+
+compare-methods: setup  ## Compare the methods of choosing one of several matches, on the demo
+	$(BIN)/personas demo
+	$(BIN)/python -m viewer_personas.compare_methods demo
+
+compare-clusters: setup  ## Compare the rules with k-means and Gaussian mixtures, on the demo
+	$(BIN)/personas demo
+	$(UV) run --frozen --quiet --system-certs --group compare \
+		python -m viewer_personas.compare_clusters demo
 
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors

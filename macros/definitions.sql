@@ -138,6 +138,16 @@
             'is': 'how many steps of the persona at large are added to those of a week of its spells',
             'unit': 'steps: one viewer from one weekly date to the next',
         },
+        'exclusivity_benchmark_dates': {
+            'decides': none, 'minimum': 1, 'maximum': 521,
+            'is': 'on how many of the latest evaluation dates the methods of choosing are compared',
+            'unit': 'evaluation dates; churn needs twice churn_horizon_days of them and more',
+        },
+        'drift_baseline_weeks': {
+            'decides': 'persona_dates', 'minimum': 1, 'maximum': 520,
+            'is': 'how far before an evaluation date the date lies that drift compares it with',
+            'unit': 'weeks',
+        },
     }) }}
 {% endmacro %}
 

@@ -493,6 +493,12 @@ def _contents_lines(contents: Contents) -> list[str]:
         f"  {'█' * round(40 * share.share)}".rstrip()
         for share in contents.personas
     ]
+    if contents.drift:
+        lines += [
+            f"The shares have moved since {contents.drift.baseline_date} by more than chance:"
+            f" stability index {contents.drift.population_stability_index:.3f},"
+            f" by chance up to {contents.drift.chance_limit:.3f} (personas.drift)."
+        ]
     if contents.suspicious:
         lines += ["", "Suspicious in the last 28 days, all of it kept (metrics.data_quality):"]
     lines += [

@@ -12,6 +12,7 @@ two personas and be put into the other.
 
 import csv
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -113,23 +114,27 @@ class Recovery:
         return sorted(pairs, key=lambda pair: (-pair.viewers, pair.behaviour, pair.persona))
 
 
-def recovery(connection: duckdb.DuckDBPyConnection, truth: Path) -> Recovery:
+def recovery(
+    connection: duckdb.DuckDBPyConnection, truth: Path, placed: Mapping[str, str] | None = None
+) -> Recovery:
     """Compare the truth with the personas on the latest as-of date.
 
+    `placed` are the personas of viewers to compare instead of those in `personas.user_personas`.
     Raises `InputError` where the truth cannot be read or gives a viewer two behaviours at once, and
     where the personas are not built yet.
     """
     as_of_date = _latest_as_of_date(connection)
     known = {str(row[0]) for row in _rows(connection, "select persona from reference.personas")}
-    placed = {
-        str(user_id): str(persona)
-        for user_id, persona in _rows(
-            connection,
-            "select user_id, persona from personas.user_personas where as_of_date = ?",
-            [as_of_date],
-        )
-    }
-    planted = _planted(truth, as_of_date)
+    if placed is None:
+        placed = {
+            str(user_id): str(persona)
+            for user_id, persona in _rows(
+                connection,
+                "select user_id, persona from personas.user_personas where as_of_date = ?",
+                [as_of_date],
+            )
+        }
+    planted = planted_on(truth, as_of_date)
 
     planted_counts = Counter(planted.values())
     placed_counts = Counter(placed.values())
@@ -343,7 +348,7 @@ def read_truth(truth: Path) -> list[Planted]:
     return planted
 
 
-def _planted(truth: Path, on: date) -> dict[str, str]:
+def planted_on(truth: Path, on: date) -> dict[str, str]:
     """The behaviour of each viewer on a date."""
     planted: dict[str, str] = {}
     for row in read_truth(truth):

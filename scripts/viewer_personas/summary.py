@@ -1,4 +1,5 @@
-"""What is in the database, for the end of a run: events, viewers, personas, suspicious data."""
+"""What is in the database, for the end of a run: events, viewers, personas and
+whether they drifted, suspicious data."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -28,6 +29,15 @@ class QualityCheck:
 
 
 @dataclass(frozen=True)
+class PersonaDrift:
+    """How far the shares of the personas moved since the baseline, more than chance would do."""
+
+    baseline_date: date
+    population_stability_index: float
+    chance_limit: float
+
+
+@dataclass(frozen=True)
 class Contents:
     """What is in the database after a run; dates are null where nothing was built yet."""
 
@@ -39,6 +49,8 @@ class Contents:
     as_of_dates: int
     personas: list[PersonaShare]
     suspicious: list[QualityCheck]
+    drift: PersonaDrift | None
+    """Null where the shares moved no more than by chance."""
 
 
 def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
@@ -77,6 +89,11 @@ def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
         order by quality_check
         """
     ).fetchall()
+    drift = connection.execute(
+        "select baseline_date, population_stability_index, chance_limit from personas.drift"
+        " where as_of_date = $1 and subject = 'persona' and is_beyond_chance",
+        [latest],
+    ).fetchall()
     return Contents(
         events=events,
         first_day=first_day,
@@ -89,4 +106,5 @@ def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
             for persona, label, count in shares
         ],
         suspicious=[QualityCheck(*row) for row in suspicious],
+        drift=PersonaDrift(*drift[0]) if drift else None,
     )

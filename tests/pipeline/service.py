@@ -78,6 +78,8 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "personas.persona_forecast_backtest": ("as_of_date", "persona"),
     "personas.persona_versions": ("as_of_date",),
     "personas.membership_changes": ("as_of_date", "user_id", "change"),
+    "personas.drift": ("as_of_date", "subject"),
+    "personas.exclusivity_benchmark": ("exclusivity_method", "as_of_date"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
@@ -108,6 +110,7 @@ PARTITIONS: dict[str, str] = {
     "personas.persona_outcomes": "as_of_date",
     "personas.persona_forecast": "as_of_date",
     "personas.persona_forecast_backtest": "as_of_date",
+    "personas.drift": "as_of_date",
 }
 """The partitioned models, with the column that they are partitioned by."""
 

@@ -189,8 +189,15 @@ def past_differs(
 
 def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """The rows of partitions up to a date, and tables without dates whole."""
-    kept = dict(tables)
-    for name, rows in tables.items():
+    # What is suspicious is judged by the catalogue and the documents of today, and the methods of
+    # choosing by what came after each date. A spell is of no date: test_spells.py has its past.
+    of_today = (
+        "metrics.data_quality",
+        "personas.exclusivity_benchmark",
+        "personas.persona_spells",
+    )
+    kept = {name: rows for name, rows in tables.items() if name not in of_today}
+    for name, rows in list(kept.items()):
         column = (
             next(
                 (
@@ -209,10 +216,6 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
     kept["metrics.source_contents"] = [
         row for row in tables["metrics.source_contents"] if row["source_date"] < as_of_date
     ]
-    # What is suspicious is judged by the catalogue and the documents of today.
-    del kept["metrics.data_quality"]
-    # A spell is of no date: test_spells.py shows what it says of the past.
-    del kept["personas.persona_spells"]
     return kept
 
 
