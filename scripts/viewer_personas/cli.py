@@ -161,7 +161,7 @@ def demo(
         Path, typer.Option("--directory", help="Where the demo service and its results go.")
     ] = Path("demo"),
     viewers: Annotated[int, typer.Option("--viewers", help="Number of viewers.")] = 2000,
-    days: Annotated[int, typer.Option("--days", help="Number of days of events.")] = 120,
+    days: Annotated[int, typer.Option("--days", help="Number of days of events.")] = 182,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another audience.")] = 7,
     noise: Annotated[
         float, typer.Option("--noise", help="How far viewers stray from their behaviour.")

@@ -1,4 +1,4 @@
-{#- Newton's method from (0, 1) on; it has converged when the last step moves nothing. -#}
+{#- Newton's method; it has converged when the last step moves nothing. -#}
 {%- set newton_steps = 12 -%}
 
 -- every date by itself, and all dates pooled, of which the date is null
@@ -84,8 +84,8 @@ measured as (
 fit_0 as (
     select
         evaluation,
-        cast(0 as double) as intercept,
-        cast(1 as double) as slope
+        ln(churned / cast(viewers - churned as double)) as intercept,
+        cast(0 as double) as slope
     from measured
     where has_slope
 ),
