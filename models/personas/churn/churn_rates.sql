@@ -138,11 +138,15 @@ select
     case when with_interval.risk is not null then with_interval.effective_viewers end
         as effective_viewers,
     with_interval.risk,
-    -- never beyond the risk itself: where it is 0 or 1, only rounding would be
-    greatest(0.0, least(with_interval.risk, with_interval.centre - with_interval.half_width))
-        as lower,
-    least(1.0, greatest(with_interval.risk, with_interval.centre + with_interval.half_width))
-        as upper,
+    -- Spark and DuckDB leave nulls out of greatest and least
+    case
+        when with_interval.risk is not null
+            then greatest(0.0, with_interval.centre - with_interval.half_width)
+    end as lower,
+    case
+        when with_interval.risk is not null
+            then least(1.0, with_interval.centre + with_interval.half_width)
+    end as upper,
     with_interval.base_rate,
     with_interval.recency_alone_rate as recency_rate,
     with_interval.persona_rate,
