@@ -60,9 +60,13 @@ measured as (
         cast(max(all_churned) as bigint) as churned,
         {{ exact_sum('viewers * predicted', 'decimal(38, 15)') }} / max(all_viewers)
             as mean_predicted,
-        {{ exact_sum(
-            'churned * power(1 - predicted, 2) + stayed * power(predicted, 2)', 'decimal(38, 15)'
-        ) }} / max(all_viewers) as brier_score,
+        round(
+            {{ exact_sum(
+                'churned * power(1 - predicted, 2) + stayed * power(predicted, 2)',
+                'decimal(38, 15)'
+            ) }} / max(all_viewers),
+            12
+        ) as brier_score,
         {{ exact_sum('churned * (stayed_up_to - stayed / 2.0)', 'decimal(38, 1)') }}
         / nullif(
             cast(max(all_churned) as double) * (max(all_viewers) - max(all_churned)), 0.0
@@ -139,8 +143,9 @@ fit_{{ step }} as (
 calibrations as (
     select
         last_fit.evaluation,
-        round(last_fit.intercept, 9) as intercept,
-        round(last_fit.slope, 9) as slope
+        -- + 0.0 makes a -0.0 a 0.0
+        0.0 + round(last_fit.intercept, 9) as intercept,
+        0.0 + round(last_fit.slope, 9) as slope
     from fit_{{ newton_steps }} as last_fit
     inner join fit_{{ newton_steps - 1 }} as fit_before
         on last_fit.evaluation = fit_before.evaluation
