@@ -522,9 +522,7 @@ def _viewer(user_id: str, behaviour: str, rng: random.Random, first_day: date, d
     )
 
 
-def _life_that_ends_in(
-    behaviour: str, rng: random.Random, days: int
-) -> tuple[list[Phase], bool]:
+def _life_that_ends_in(behaviour: str, rng: random.Random, days: int) -> tuple[list[Phase], bool]:
     """A life with this behaviour on the last day, long enough for the definition to hold; and
     whether the viewer left and never comes back."""
     if behaviour == "newcomer":
@@ -537,9 +535,7 @@ def _life_that_ends_in(
         last = phases[-1]
         # who was a returner before has been themselves for longer than the phase says
         is_back = len(phases) > 1 and phases[-2].behaviour == "returner"
-        if last.behaviour == behaviour and (
-            is_back or length[0] <= days - last.first <= length[1]
-        ):
+        if last.behaviour == behaviour and (is_back or length[0] <= days - last.first <= length[1]):
             return phases, is_gone_for_good
 
 

@@ -59,6 +59,28 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "metrics.user_rfm": ("as_of_date", "user_id"),
     "personas.persona_dates": ("as_of_date",),
     "personas.persona_matches": ("as_of_date", "user_id", "persona"),
+    "personas.outcome_dates": ("as_of_date",),
+    "personas.churn_outcomes": ("as_of_date", "user_id"),
+    "personas.churn_cells": ("as_of_date", "user_id"),
+    "personas.churn_counts": (
+        "as_of_date",
+        "persona",
+        "recency_band",
+        "spell_band",
+        "came_from",
+    ),
+    "personas.risk_dates": ("as_of_date",),
+    "personas.churn_rates": (
+        "as_of_date",
+        "persona",
+        "recency_band",
+        "spell_band",
+        "came_from",
+    ),
+    "personas.churn_risk": ("as_of_date", "user_id"),
+    "personas.churn_predictions": ("as_of_date", "audience", "model", "predicted"),
+    "personas.churn_backtest": ("as_of_date", "audience", "model"),
+    "personas.churn_calibration": ("audience", "model", "bin"),
     "personas.user_personas": ("as_of_date", "user_id"),
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
@@ -80,6 +102,11 @@ PARTITIONS: dict[str, str] = {
     "metrics.user_rhythms": "as_of_date",
     "metrics.user_rfm": "as_of_date",
     "personas.persona_matches": "as_of_date",
+    "personas.churn_outcomes": "outcome_date",
+    "personas.churn_cells": "as_of_date",
+    "personas.churn_counts": "outcome_date",
+    "personas.churn_rates": "as_of_date",
+    "personas.churn_risk": "as_of_date",
     "personas.user_personas": "as_of_date",
 }
 """The partitioned models, with the column that they are partitioned by."""
