@@ -148,6 +148,38 @@
             'is': 'how far before an evaluation date the date lies that drift compares it with',
             'unit': 'weeks',
         },
+        'churn_horizon_days': {
+            'decides': 'outcome_dates', 'minimum': 7, 'maximum': 182,
+            'is': 'how many days without activity after an evaluation date are churn',
+            'unit': 'days',
+        },
+        'churn_recency_bands': {
+            'decides': 'persona_dates', 'edges': true,
+            'is': 'where the bands of days since the last activity begin, within which viewers '
+                ~ 'share a risk of churn',
+            'unit': 'days; the first band begins at 0',
+        },
+        'churn_spell_bands': {
+            'decides': 'persona_dates', 'edges': true,
+            'is': 'where the bands of days with the same persona begin, within which viewers '
+                ~ 'share a risk of churn',
+            'unit': 'days; the first band begins at 0',
+        },
+        'churn_prior_viewers': {
+            'decides': 'risk_dates', 'minimum': 0.01, 'fractions': true,
+            'is': 'how many viewers who churn as their parent group does are added to a group',
+            'unit': 'viewers; the more, the closer are the risks of small groups to their parents',
+        },
+        'churn_low_odds_ratio': {
+            'decides': 'risk_dates', 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'is': 'up to which odds of churn, against the odds of the whole audience, risk is low',
+            'unit': 'ratio of odds',
+        },
+        'churn_high_odds_ratio': {
+            'decides': 'risk_dates', 'minimum': 1, 'fractions': true,
+            'is': 'from which odds of churn, against the odds of the whole audience, risk is high',
+            'unit': 'ratio of odds',
+        },
     }) }}
 {% endmacro %}
 
@@ -165,6 +197,8 @@
             {% do definition_error(name, value, 'at least ' ~ definition.minimum) %}
         {% elif definition.maximum is defined and value > definition.maximum %}
             {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
+        {% elif definition.edges is defined and not are_edges(value) %}
+            {% do definition_error(name, value, 'a list of whole numbers, from 1 on and ascending') %}
         {% elif definition.choices is defined and value not in definition.choices %}
             {% do definition_error(name, value, 'one of ' ~ definition.choices | join(', ')) %}
         {% elif name == 'default_timezone' and value not in modules.pytz.all_timezones_set %}
@@ -176,6 +210,20 @@
     {% endfor %}
 {% endmacro %}
 
+{# Whether a value is a list of whole numbers from 1 on, each larger than the one before. #}
+{% macro are_edges(value) %}
+    {% if value is string or value is mapping or value is not iterable or not value %}
+        {{ return(false) }}
+    {% endif %}
+    {% for edge in value if edge is not integer %}
+        {{ return(false) }}
+    {% endfor %}
+    {% if value[0] < 1 or value | unique | sort | list != value | list %}
+        {{ return(false) }}
+    {% endif %}
+    {{ return(true) }}
+{% endmacro %}
+
 {# Pairs of thresholds of which the second must be larger. #}
 {% macro in_order() %}
     {{ return([
@@ -185,6 +233,7 @@
         ('daytime_starts_at_hour', 'early_evening_starts_at_hour'),
         ('early_evening_starts_at_hour', 'prime_time_starts_at_hour'),
         ('prime_time_starts_at_hour', 'night_starts_at_hour'),
+        ('churn_low_odds_ratio', 'churn_high_odds_ratio'),
     ]) }}
 {% endmacro %}
 

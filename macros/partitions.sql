@@ -2,8 +2,8 @@
     The one incremental pattern (docs/architecture.md).
 
     A partitioned model names its partition list in `meta.partition_list` (source_dates,
-    activity_dates, as_of_dates, persona_dates) and reads from that list only the rows that
-    `needs_building()`. The list says which partitions are wanted and at which input_version;
+    activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
+    only the rows that `needs_building()`. The list says which partitions are wanted and at which input_version;
     metrics.partition_ledger says which ones the table holds. In one transaction a run
     forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
 #}
@@ -39,9 +39,11 @@
     }) }}
 {% endmacro %}
 
-{# source_dates → source_date; persona models are partitioned by as_of_date, too. #}
+{# source_dates → source_date; personas and risks are partitioned by as_of_date, too. #}
 {% macro partition_column(partition_list) %}
-    {{ return('as_of_date' if partition_list == 'persona_dates' else partition_list[:-1]) }}
+    {{ return(
+        'as_of_date' if partition_list in ['persona_dates', 'risk_dates'] else partition_list[:-1]
+    ) }}
 {% endmacro %}
 
 {# A condition on the rows of the partition list: is this partition to be built in this run? #}

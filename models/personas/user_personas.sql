@@ -1,11 +1,16 @@
-with persona_dates as (
-    select * from {{ ref('persona_dates') }}
+with risk_dates as (
+    select * from {{ ref('risk_dates') }}
     where {{ needs_building() }}
 ),
 
 persona_choices as (
     select * from {{ ref('persona_choices') }}
-    where as_of_date in (select as_of_date from persona_dates)
+    where as_of_date in (select as_of_date from risk_dates)
+),
+
+churn_risk as (
+    select * from {{ ref('churn_risk') }}
+    where as_of_date in (select as_of_date from risk_dates)
 ),
 
 personas as (
@@ -22,8 +27,12 @@ select
     persona_choices.previous_persona,
     persona_choices.persona_since,
     personas.label || ': ' || coalesce(persona_choices.reason, personas.definition) as explanation,
-    cast(null as double) as churn_risk,
-    personas.expected_risk as churn_risk_level,
-    persona_choices.input_version
+    churn_risk.risk as churn_risk,
+    churn_risk.level as churn_risk_level,
+    churn_risk.input_version
 from persona_choices
 inner join personas on persona_choices.persona = personas.persona
+inner join churn_risk
+    on
+        persona_choices.as_of_date = churn_risk.as_of_date
+        and persona_choices.user_id = churn_risk.user_id

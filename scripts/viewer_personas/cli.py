@@ -287,7 +287,7 @@ def demo(
         Path, typer.Option("--directory", help="Where the demo service and its results go.")
     ] = Path("demo"),
     viewers: Annotated[int, typer.Option("--viewers", help="Number of viewers.")] = 2000,
-    days: Annotated[int, typer.Option("--days", help="Number of days of events.")] = 120,
+    days: Annotated[int, typer.Option("--days", help="Number of days of events.")] = 182,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another audience.")] = 7,
     noise: Annotated[
         float, typer.Option("--noise", help="How far viewers stray from their behaviour.")
@@ -518,7 +518,9 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
         + (
             " (expected of the persona; not estimated yet)"
             if explanation.churn_risk is None
-            else f" ({explanation.churn_risk:.0%})"
+            else f" ({explanation.churn_risk:.1%}, 95 % interval"
+            f" {explanation.churn_risk_lower:.1%} to {explanation.churn_risk_upper:.1%};"
+            f" {explanation.churn_base_rate:.1%} of everyone)"
         ),
     ]
     for match in explanation.matches:

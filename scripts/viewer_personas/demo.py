@@ -19,8 +19,8 @@ Each is written from the definition of the persona in words, never from what the
 `newcomer`                signed up in the last two weeks and has come on most days since
 `returner`                was active, was absent for 30 days or more, and is active again since the
                           last two weeks
-`fader`                   was active on most days, and comes ever less over the last two months; it
-                          still came at least once in the last two weeks
+`fader`                   was active on most days, and comes ever less over the last seven to nine
+                          weeks; it still came at least once in the last two weeks
 `explorer`                watches many titles, from one genre to the next, also one they leave early
 `devotee`                 watches one genre nearly always
 `window_shopper`          browses and searches on many days, and hardly watches
@@ -30,11 +30,31 @@ Each is written from the definition of the persona in words, never from what the
 `casual`                  comes on a few days a month, and then does what a regular viewer does
 ========================  ==========================================================================
 
-Viewers have a taste of two to four genres (a devotee one, an explorer and a ghoster none). About a
-tenth live another behaviour in the first half. Sleepers, returners and faders have a time before
-by their nature: it has its own rows in `truth.csv` (a returner's absence is a sleeper's), so that
-every row is what the viewer did in those days. The pipeline can know of an absence only 28 days
-after it began.
+Viewers have a taste of two to four genres (a devotee one, an explorer and a ghoster none).
+
+Lives
+-----
+A life goes through behaviours, each with its own risk, the same on every day of the period:
+
+- Viewers **leave**. Per week leave of a hundred: 0.2 regulars, 0.3 bingers and devotees, 0.4
+  explorers, collectors and weekenders, 1.5 casual viewers, 2.5 window shoppers, 3.5 ghosters, 4
+  newcomers, 6 faders and 10 returners (`LEAVING`). Who leaves is a sleeper from the next day on.
+  A fader whose decline is over, after eight or nine weeks, leaves in two cases of five, and is a
+  casual viewer otherwise.
+- Seven of ten who left **come back**: not before 30 days, then 20 of a hundred a week. After two
+  weeks a returner is what they were before, and who was a ghoster a casual viewer. Of those who
+  never come back six in ten cancel, two to four weeks after they left.
+- Regular viewers begin to **fade**: four of a hundred per week.
+- Viewers **change** for another behaviour: 0.6 of a hundred per week (`BEFORE` says what for).
+- One in eight **joins** in the period, is a newcomer for two weeks, and something else then.
+
+Nobody leaves in the last 30 days, and nobody changes or begins to fade in the last 42, because no
+definition could tell it yet; whether a viewer is there for 28 days after a date that has 28 days
+after it does not depend on it. `truth.csv` has a row for each behaviour in turn, so that every row
+is what the viewer did in those days. What viewers are on the last day is fixed (`BEHAVIOURS`): for
+each viewer lives are drawn until one ends so. The numbers are near those at which the risks above
+would arrive by themselves, so that the choice of lives hardly moves the risks; but more viewers
+have joined lately than before.
 
 Noise (all in proportion to `noise`; 0 gives none): a day in 20 is skipped, a day in 200 of those
 without a visit gets one, a day in 50 is out of character (a binge, a film of any genre, nothing
@@ -70,24 +90,44 @@ MIN_DAYS = 90  # an absence of 30 days or a decline of two months, and a time be
 
 # Behaviour at the end of the period: viewers in a thousand.
 BEHAVIOURS = {
-    "regular": 185,
-    "casual": 205,
+    "regular": 190,
+    "casual": 220,
     "binger": 80,
-    "sleeper": 70,
+    "sleeper": 105,
     "ghoster": 60,
     "devotee": 60,
     "explorer": 55,
-    "fader": 55,
+    "fader": 30,
     "weekender": 55,
-    "newcomer": 45,
-    "returner": 45,
+    "newcomer": 35,
+    "returner": 25,
     "window_shopper": 45,
     "collector": 40,
 }
 
-SHARE_THAT_CHANGES = 0.13  # of those whose behaviour needs no time before it: a tenth of all
+LEAVING = {  # share of the viewers of a behaviour who leave, a week
+    "regular": 0.002,
+    "binger": 0.003,
+    "devotee": 0.003,
+    "explorer": 0.004,
+    "collector": 0.004,
+    "weekender": 0.004,
+    "casual": 0.015,
+    "window_shopper": 0.025,
+    "ghoster": 0.035,
+    "newcomer": 0.04,
+    "fader": 0.06,
+    "returner": 0.10,
+}
+FADING = 0.04  # share of the regular viewers who begin to come less, a week
+LEAVING_AFTER_DECLINE = 0.4
+COMING_BACK = 0.2  # share of those who will come back, a week, from the 30th day on
+NEVER_COMING_BACK = 0.3
+CANCELLING = 0.6  # of those who never come back
+CHANGING = 0.006  # share who take up another behaviour, a week
+JOINING = 0.125  # share who join in the period
 
-# What a viewer may have been before: repeated names are likelier.
+# What a viewer may have been before a change: repeated names are likelier.
 BEFORE = {
     "regular": ("casual", "binger", "weekender"),
     "casual": ("regular", "regular", "binger", "explorer"),
@@ -98,10 +138,8 @@ BEFORE = {
     "weekender": ("regular", "casual"),
     "window_shopper": ("regular", "explorer"),
     "collector": ("regular", "explorer"),
-    "sleeper": ("regular", "regular", "regular", "casual", "binger", "devotee", "weekender"),
-    "returner": ("regular", "regular", "casual", "binger", "explorer"),
-    "fader": ("regular",),
 }
+LASTING = tuple(BEFORE)  # behaviours that are kept until something happens
 
 ZONES = (  # time zone, territory, viewers in a hundred
     ("Europe/London", "GB", 20),
@@ -249,7 +287,7 @@ def generate(
     directory: Path,
     *,
     viewers: int = 2000,
-    days: int = 120,
+    days: int = 182,
     seed: int = 7,
     noise: float = 1.0,
     report: Callable[[str], None] | None = None,
@@ -463,16 +501,12 @@ def _apportion(count: int) -> list[str]:
 def _viewer(user_id: str, behaviour: str, rng: random.Random, first_day: date, days: int) -> Viewer:
     zone, territory, _ = rng.choices(ZONES, [weight for *_, weight in ZONES])[0]
     signed_up_on = first_day - timedelta(days=rng.randrange(30, 2000))
-    phases = _phases(rng, behaviour, days)
-    if behaviour == "newcomer":
+    phases, is_gone_for_good = _life_that_ends_in(behaviour, rng, days)
+    if phases[0].behaviour == "newcomer":
         signed_up_on = first_day + timedelta(days=phases[0].first)
-    elif behaviour in ("regular", "casual") and len(phases) == 1 and rng.random() < 0.1:
-        joined = rng.randrange(5, days - 45)  # some join in the period, and are new no more
-        phases = [Phase(behaviour, joined, days - 1)]
-        signed_up_on = first_day + timedelta(days=joined)
     cancelled_on = None
-    if behaviour == "sleeper" and rng.random() < 0.4:
-        cancelled_on = first_day + timedelta(days=phases[-1].first + rng.randrange(2, 26))
+    if is_gone_for_good and rng.random() < CANCELLING:
+        cancelled_on = first_day + timedelta(days=phases[-1].first + rng.randint(14, 28))
     return Viewer(
         user_id=user_id,
         random=rng,
@@ -488,29 +522,87 @@ def _viewer(user_id: str, behaviour: str, rng: random.Random, first_day: date, d
     )
 
 
-def _phases(rng: random.Random, behaviour: str, days: int) -> list[Phase]:
-    """The one or more behaviours of a life that ends in `behaviour`, without a gap."""
-    last = days - 1
+def _life_that_ends_in(behaviour: str, rng: random.Random, days: int) -> tuple[list[Phase], bool]:
+    """A life with this behaviour on the last day, long enough for the definition to hold; and
+    whether the viewer left and never comes back."""
     if behaviour == "newcomer":
-        return [Phase(behaviour, days - rng.randint(4, 14), last)]
-    if behaviour == "returner":
-        back_on = days - rng.randint(4, 13)
-        left_on = back_on - rng.randint(30, min(60, days - 43))
-        before = rng.choice(BEFORE[behaviour])
-        return [
-            Phase(before, 0, left_on - 1),
-            Phase("sleeper", left_on, back_on - 1),
-            Phase(behaviour, back_on, last),
-        ]
-    if behaviour == "sleeper":
-        turn = days - rng.randint(30, min(75, days - 40))
-    elif behaviour == "fader":
-        turn = days - rng.randint(56, 63)
-    elif rng.random() < SHARE_THAT_CHANGES:
-        turn = round(days * rng.uniform(0.45, 0.55))
-    else:
-        return [Phase(behaviour, 0, last)]
-    return [Phase(rng.choice(BEFORE[behaviour]), 0, turn - 1), Phase(behaviour, turn, last)]
+        return [Phase(behaviour, days - rng.randint(4, 14), days - 1)], False
+    length = {"sleeper": (30, days), "fader": (49, 63), "returner": (4, 13)}.get(
+        behaviour, (28, days)
+    )
+    while True:
+        phases, is_gone_for_good = _life(rng, days)
+        last = phases[-1]
+        # who was a returner before has been themselves for longer than the phase says
+        is_back = len(phases) > 1 and phases[-2].behaviour == "returner"
+        if last.behaviour == behaviour and (is_back or length[0] <= days - last.first <= length[1]):
+            return phases, is_gone_for_good
+
+
+def _life(rng: random.Random, days: int) -> tuple[list[Phase], bool]:
+    """Behaviours without a gap from the first day, or from joining, up to the last day."""
+    phases: list[Phase] = []
+    lasting = _a_lasting_behaviour(rng)
+    behaviour, first = lasting, 0
+    if rng.random() < JOINING:
+        behaviour, first = "newcomer", rng.randrange(5, days - 45)
+    while True:
+        if behaviour == "sleeper":
+            if rng.random() < NEVER_COMING_BACK:
+                phases.append(Phase(behaviour, first, days - 1))
+                return phases, True
+            turn, then = first + 29 + _days_until(rng, COMING_BACK), "returner"
+            lasting = "casual" if lasting == "ghoster" else lasting
+        else:
+            if behaviour in LASTING:
+                lasting = behaviour
+            turn, then = _next_turn(rng, behaviour, first, lasting, days)
+        if turn >= days:
+            phases.append(Phase(behaviour, first, days - 1))
+            return phases, False
+        phases.append(Phase(behaviour, first, turn - 1))
+        behaviour, first = then, turn
+
+
+def _next_turn(
+    rng: random.Random, behaviour: str, first: int, lasting: str, days: int
+) -> tuple[int, str]:
+    """The day on which a behaviour gives way, and what to; the end of the period if it does not.
+
+    `lasting` is the last behaviour that was more than passing.
+    """
+    never = (days, behaviour)
+    leaving = (first + _days_until(rng, LEAVING[behaviour]), "sleeper")
+    if leaving[0] > days - 30:
+        leaving = never
+    if behaviour in ("newcomer", "returner"):
+        return min(leaving, (first + 14, lasting))
+    if behaviour == "fader":
+        over = first + rng.randint(56, 63)
+        leaves = rng.random() < LEAVING_AFTER_DECLINE and over <= days - 30
+        return min(leaving, (over, "sleeper" if leaves else "casual"))
+    others = [name for name in LASTING if behaviour in BEFORE[name]]
+    weights = [BEHAVIOURS[n] * BEFORE[n].count(behaviour) / len(BEFORE[n]) for n in others]
+    turns = [leaving]
+    if others:
+        changing = first + _days_until(rng, CHANGING)
+        turns.append((changing, rng.choices(others, weights)[0]))
+    if behaviour == "regular":
+        turns.append((first + _days_until(rng, FADING), "fader"))
+    return min(turn if turn[1] == "sleeper" or turn[0] <= days - 42 else never for turn in turns)
+
+
+def _days_until(rng: random.Random, per_week: float) -> int:
+    """Days, 1 or more, until something happens that comes to this share of viewers a week."""
+    return 1 + int(7 * rng.expovariate(-math.log(1 - per_week)))
+
+
+def _a_lasting_behaviour(rng: random.Random) -> str:
+    # many regular viewers fade and many ghosters leave, who come back as casual viewers: there are
+    # more and fewer of them to begin with
+    more = {"regular": 1.4, "ghoster": 1.5, "casual": 0.8}
+    weights = [BEHAVIOURS[name] * more.get(name, 1) for name in LASTING]
+    return rng.choices(LASTING, weights)[0]
 
 
 def _user_document(viewer: Viewer) -> dict[str, object]:
@@ -586,12 +678,12 @@ def _active_days(
     elif behaviour == "weekender":
         planned = {d for d in everyday if weekdays[d] >= 5 and rng.random() < share}
     elif behaviour == "fader":
-        length = phase.last - phase.first
         for day in everyday:
-            left = math.exp(-2.5 * (day - phase.first) / length)
+            left = math.exp(-2.5 * (day - phase.first) / 60)
             if rng.random() < 0.9 * left * WEEKDAY_FACTOR[weekdays[day]]:
                 planned.add(day)
-        kept = {phase.last - rng.randrange(2, 13)}
+        if phase.last == len(weekdays) - 1:
+            kept = {phase.last - rng.randrange(2, 13)}
     else:
         planned = {d for d in everyday if rng.random() < share * WEEKDAY_FACTOR[weekdays[d]]}
         if behaviour in ("newcomer", "returner"):

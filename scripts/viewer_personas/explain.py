@@ -56,6 +56,9 @@ class Explanation:
     persona_since: date
     previous_persona: str | None
     churn_risk: float | None
+    churn_risk_lower: float | None
+    churn_risk_upper: float | None
+    churn_base_rate: float | None
     churn_risk_level: str
     strategy: str
     content_policy: str
@@ -129,10 +132,12 @@ def explain(
         select
             user_personas.persona, personas.label, personas.definition,
             user_personas.persona_since, user_personas.previous_persona,
-            user_personas.churn_risk, user_personas.churn_risk_level,
+            user_personas.churn_risk, churn_risk.lower, churn_risk.upper, churn_risk.base_rate,
+            user_personas.churn_risk_level,
             personas.strategy, personas.content_policy, personas.send_policy, personas.avoid
         from personas.user_personas as user_personas
         inner join reference.personas as personas using (persona)
+        inner join personas.churn_risk as churn_risk using (as_of_date, user_id)
         where user_personas.as_of_date = $1 and user_personas.user_id = $2
         """,
         [day, user_id],

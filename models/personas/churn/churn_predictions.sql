@@ -1,0 +1,57 @@
+with outcomes as (
+    select
+        churn_counts.as_of_date,
+        churn_counts.outcome_date,
+        churn_counts.viewers,
+        churn_counts.churned,
+        churn_counts.present_viewers,
+        churn_counts.present_churned,
+        churn_rates.risk,
+        churn_rates.base_rate,
+        churn_rates.recency_rate
+    from {{ ref('churn_counts') }} as churn_counts
+    inner join {{ ref('churn_rates') }} as churn_rates
+        on
+            churn_counts.as_of_date = churn_rates.as_of_date
+            and churn_counts.persona = churn_rates.persona
+            and churn_counts.recency_band = churn_rates.recency_band
+            and churn_counts.spell_band = churn_rates.spell_band
+            and churn_counts.came_from = churn_rates.came_from
+    where churn_rates.basis = 'estimated'
+),
+
+predictions as (
+    {%- for model, predicted in {
+        'churn_risk': 'risk', 'recency_alone': 'recency_rate', 'base_rate': 'base_rate'
+    }.items() %}
+    {%- for audience, prefix in {'everyone': '', 'present': 'present_'}.items() %}
+    select
+        as_of_date,
+        outcome_date,
+        '{{ audience }}' as audience,
+        '{{ model }}' as model,
+        {{ predicted }} as predicted,
+        {{ prefix }}viewers as viewers,
+        {{ prefix }}churned as churned
+    from outcomes
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+)
+
+select
+    as_of_date,
+    outcome_date,
+    audience,
+    model,
+    predicted,
+    cast(sum(viewers) as bigint) as viewers,
+    cast(sum(churned) as bigint) as churned
+from predictions
+where viewers > 0
+group by 1, 2, 3, 4, 5
