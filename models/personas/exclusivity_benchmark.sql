@@ -1,5 +1,5 @@
 {%- set methods = ['priority', 'strongest', 'rarest', 'sticky', 'riskiest'] -%}
-{%- set horizon_days = var('churn_horizon_days', 28) -%}
+{%- set horizon_days = var('churn_horizon_days') -%}
 
 with persona_dates as (
     select
@@ -65,22 +65,8 @@ audience as (
             and match_sets.user_id = before.user_id
 ),
 
--- becomes ref('churn_outcomes')
 churn_outcomes as (
-    select
-        viewers.as_of_date,
-        viewers.user_id,
-        count(user_days.activity_date) = 0 as is_churned
-    from viewers
-    left join {{ ref('user_days') }} as user_days
-        on
-            viewers.user_id = user_days.user_id
-            and user_days.activity_date > viewers.as_of_date
-            and user_days.activity_date <= {{ plus_days('viewers.as_of_date', horizon_days) }}
-    where
-        {{ plus_days('viewers.as_of_date', horizon_days) }}
-        <= (select max(as_of_date) from persona_dates)
-    group by 1, 2
+    select * from {{ ref('churn_outcomes') }}
 ),
 
 choices as (

@@ -99,7 +99,6 @@ def exclusivity_benchmark(
 ) -> list[Row]:
     """personas.exclusivity_benchmark."""
     listed = sorted(tables["personas.persona_dates"], key=lambda row: row["as_of_date"])
-    latest = listed[-1]["as_of_date"] if listed else None
     previous = {row["as_of_date"]: row["previous_as_of_date"] for row in listed[-number_of_dates:]}
     viewers = {
         (row["as_of_date"], row["user_id"])
@@ -110,13 +109,10 @@ def exclusivity_benchmark(
     for row in tables["personas.persona_matches"]:
         if row["is_match"] and row["as_of_date"] in previous:
             matches[row["as_of_date"], row["user_id"]][row["persona"]] = row["strength"]
-    active: dict[str, set[date]] = defaultdict(set)
-    for row in tables["metrics.user_days"]:
-        active[row["user_id"]].add(row["activity_date"])
     churned = {
-        (day, user): not any(day < other <= day + HORIZON for other in active[user])
-        for day, user in viewers
-        if latest and day + HORIZON <= latest
+        (row["as_of_date"], row["user_id"]): row["is_churned"]
+        for row in tables["personas.churn_outcomes"]
+        if (row["as_of_date"], row["user_id"]) in viewers
     }
     found = []
     for method in METHODS:

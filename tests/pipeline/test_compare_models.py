@@ -18,7 +18,7 @@ VIEWERS = 18
 DAYS = 150  # more weekly dates than are compared
 READ = (
     "metrics.user_windows",
-    "metrics.user_days",
+    "personas.churn_outcomes",
     "personas.persona_dates",
     "personas.persona_matches",
     "personas.persona_choices",
