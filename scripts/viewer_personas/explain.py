@@ -221,15 +221,11 @@ def _judged(
     number: int,
     rules: list[Rule],
 ) -> Alternative:
+    values = _values_and_spreads(connection, user_id, day, rules)
     clauses = []
     for rule in rules:
         metric = metrics(rule.window_days)[rule.metric]
-        value, spread = connection.execute(
-            f"select max(case when user_id = $1 then {rule.metric} end)::double,"
-            f" stddev_pop({rule.metric}::double)"
-            " from metrics.user_windows where as_of_date = $2 and window_days = $3",
-            [user_id, day, rule.window_days],
-        ).fetchall()[0]
+        value, spread = values[rule.window_days, rule.metric]
         clauses.append(
             JudgedClause(
                 words=clause_words(rule, value),
@@ -253,6 +249,27 @@ def _judged(
         strength=round(min(distances), 9) if distances else None,
         clauses=clauses,
     )
+
+
+def _values_and_spreads(
+    connection: duckdb.DuckDBPyConnection, user_id: str, day: date, rules: list[Rule]
+) -> dict[tuple[int, str], tuple[float | None, float | None]]:
+    """By window and metric the viewer's value and the standard deviation of the audience."""
+    found = {}
+    for window_days in {rule.window_days for rule in rules}:
+        names = sorted({rule.metric for rule in rules if rule.window_days == window_days})
+        aggregates = ", ".join(
+            f"max(case when user_id = $1 then {name} end)::double, stddev_pop({name}::double)"
+            for name in names
+        )
+        row = connection.execute(
+            f"select {aggregates} from metrics.user_windows"
+            " where as_of_date = $2 and window_days = $3",
+            [user_id, day, window_days],
+        ).fetchall()[0]
+        for name, value, spread in zip(names, row[::2], row[1::2], strict=True):
+            found[window_days, name] = (value, spread)
+    return found
 
 
 def _distance(value: float | None, threshold: float, spread: float | None) -> float | None:

@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     for name in ("personas", "persona_rules"):
         text = (build_step.PROJECT / "seeds" / f"{name}.csv").read_text()
         (folder / "seeds" / f"{name}.csv").write_text(text)
-    git(folder, "init", "--initial-branch", "main")
+    git(folder.parent, "init", "--initial-branch", "main")
     git(folder, "add", "seeds")
     git(folder, "commit", "--message", "first")
     change(folder / "seeds" / "persona_rules.csv")
