@@ -52,9 +52,8 @@ def test_unambiguous_changes_are_all_found_within_seven_days(detected: Detection
 
 
 def test_most_changes_of_all_kinds_are_found_within_seven_days(detected: Detection) -> None:
-    """Measured 81 of 97 (84 %), with a standard error of four points. Missed are faders, who fade
-    bit by bit, ghosters between two visits, and whoever comes less than before and is a fader
-    first: docs/recovery.md."""
+    """Measured 84 of 97 (87 %), with a standard error of three points. Missed are faders, who fade
+    bit by bit, and whoever comes less than before and is a fader first: docs/recovery.md."""
     assert detected.overall.counted >= 60
     assert detected.overall.share is not None
     assert detected.overall.share >= 0.80
