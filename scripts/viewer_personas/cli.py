@@ -384,7 +384,7 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
             " (expected of the persona; not estimated yet)"
             if explanation.churn_risk is None
             else f" ({explanation.churn_risk:.1%}, 95 % interval {explanation.churn_risk_lower:.1%}"
-            f" to {explanation.churn_risk_upper:.1%}; {explanation.churn_base_rate:.1%} of everyone)"
+            f" to {explanation.churn_risk_upper:.1%}; {explanation.churn_base_rate:.1%} of all)"
         ),
     ]
     for match in explanation.matches:

@@ -162,12 +162,12 @@ def test_figures_are_those_of_the_reference(built: Service, audience: str, model
     for key, pairs in by_date.items():
         # equal risks are equal, whatever the order of the operations
         predicted = [round(risk, 12) for risk, _ in pairs]
-        churned = [y for _, y in pairs]
+        gone = [y for _, y in pairs]
         found = backtest[key]
-        for name, value in reference_churn.figures(predicted, churned).items():
+        for name, value in reference_churn.figures(predicted, gone).items():
             assert found[name] == pytest.approx(value, abs=1e-9), (key, name)
         if found["calibration_slope"] is not None:
-            best = reference_churn.score(predicted, churned, found)
+            best = reference_churn.score(predicted, gone, found)
             assert best == pytest.approx((0, 0), abs=1e-4 * len(pairs))
     assert model == "base_rate" or backtest[None]["calibration_slope"] is not None
 
