@@ -189,7 +189,7 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
             next(
                 (
                     part
-                    for part in ("as_of_date", "activity_date", "source_date")
+                    for part in ("outcome_date", "as_of_date", "activity_date", "source_date")
                     if part in rows[0]
                 ),
                 None,
@@ -198,13 +198,15 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
             else None
         )
         if column:
-            kept[name] = [row for row in rows if row[column] <= as_of_date]
+            # rows without a date are of all dates pooled
+            kept[name] = [row for row in rows if row[column] and row[column] <= as_of_date]
     # The last UTC date may have events of the local date that comes next, without saying which.
     kept["metrics.source_contents"] = [
         row for row in tables["metrics.source_contents"] if row["source_date"] < as_of_date
     ]
     # What is suspicious is judged by the catalogue and the documents of today.
     del kept["metrics.data_quality"]
+    del kept["personas.churn_calibration"]  # of all dates pooled
     return kept
 
 

@@ -99,8 +99,11 @@ fit_0 as (
             ranked.*,
             fit.intercept,
             fit.slope,
+            -- held within what exp can do, for a step that goes too far
             1 / (
-                1 + exp(-greatest(-30, least(30, fit.intercept + fit.slope * ranked.predicted_logit)))
+                1 + exp(greatest(
+                    -30, least(30, -fit.intercept - fit.slope * ranked.predicted_logit)
+                ))
             ) as fitted
         from ranked
         inner join fit_{{ step - 1 }} as fit on ranked.evaluation = fit.evaluation
