@@ -520,7 +520,7 @@ def _explanation_lines(explanation: Explanation) -> list[str]:
             if explanation.churn_risk is None
             else f" ({explanation.churn_risk:.1%}, 95 % interval"
             f" {explanation.churn_risk_lower:.1%} to {explanation.churn_risk_upper:.1%};"
-            f" {explanation.churn_base_rate:.1%} of everyone)"
+            f" {explanation.churn_base_rate:.1%} of all)"
         ),
     ]
     for match in explanation.matches:

@@ -3,6 +3,7 @@
 On a small made-up service (viewer_personas.demo), in which every behaviour has its own risk.
 """
 
+import json
 import math
 import random
 from collections import defaultdict
@@ -273,19 +274,26 @@ POOLED = """
 """
 
 
-def test_a_late_cancellation_restates_the_outcomes_that_it_lies_in(copied: Service) -> None:
-    """And the risks from the date on which the first of these was known."""
+def test_a_cancellation_taken_back_restates_from_its_date_on(copied: Service) -> None:
+    """The outcomes that it lies in or before, and the risks from its date on."""
     [one] = copied.rows(
         "select user_id, cancelled_on from staging.stg_users"
         " where cancelled_on is not null order by cancelled_on limit 1"
     )
     path = copied.folder / "users.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    text = "".join(line for line in lines if f'"{one["user_id"]}"' not in line)
-    path.write_text(text, encoding="utf-8")
-    dates = [row["outcome_date"] for row in copied.tables()["personas.outcome_dates"]]
+    documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for document in documents:
+        if document["user_id"] == one["user_id"]:
+            del document["cancelled_on"]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in documents), encoding="utf-8")
+    before = copied.tables()
     rebuilt = copied.rebuilt(copied.run())
-    of_it = {day for day in dates if timedelta(0) <= day - one["cancelled_on"] < timedelta(28)}
-    assert of_it <= rebuilt["personas.churn_outcomes"]
-    assert min(of_it) <= min(rebuilt["personas.churn_risk"], default=date.max) or not of_it
+    for model, list_of_dates, column in (
+        ("churn_outcomes", "outcome_dates", "outcome_date"),
+        ("churn_risk", "risk_dates", "as_of_date"),
+    ):
+        dates = {row[column] for row in before[f"personas.{list_of_dates}"]}
+        later = {day for day in dates if day >= one["cancelled_on"]}
+        assert 0 < len(later) < len(dates)
+        assert rebuilt[f"personas.{model}"] == later
     assert disagreements(copied) == []

@@ -194,6 +194,7 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
     of_today = (
         "metrics.data_quality",
         "personas.exclusivity_benchmark",
+        "personas.churn_calibration",
         "personas.persona_spells",
     )
     kept = {name: rows for name, rows in tables.items() if name not in of_today}
@@ -202,7 +203,7 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
             next(
                 (
                     part
-                    for part in ("as_of_date", "activity_date", "source_date")
+                    for part in ("outcome_date", "as_of_date", "activity_date", "source_date")
                     if part in rows[0]
                 ),
                 None,
@@ -211,7 +212,8 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
             else None
         )
         if column:
-            kept[name] = [row for row in rows if row[column] <= as_of_date]
+            # rows without a date are of all dates pooled
+            kept[name] = [row for row in rows if row[column] and row[column] <= as_of_date]
     # The last UTC date may have events of the local date that comes next, without saying which.
     kept["metrics.source_contents"] = [
         row for row in tables["metrics.source_contents"] if row["source_date"] < as_of_date

@@ -372,6 +372,9 @@ def test_bingers_watch_three_episodes_of_a_series_within_a_day(demo: Path) -> No
         binges[viewer].append(day)
     for user_id, (starts_on, _) in living(demo, "binger").items():
         days = [day for day in binges[user_id] if day >= starts_on]
+        assert days
+        if (LAST_DAY - starts_on).days < 54:
+            continue  # a binger again since a return: too short for the weeks below
         assert len(days) >= 5
         assert (max(days) - min(days)).days >= 28
 

@@ -94,51 +94,54 @@ fit_0 as (
     where has_slope
 ),
 {% for step in range(1, newton_steps + 1) %}
-fitted_{{ step }} as (
-    select
-        ranked.*,
-        fit.intercept,
-        fit.slope,
-        1 / (
-            1 + exp(-greatest(-30, least(30, fit.intercept + fit.slope * ranked.predicted_logit)))
-        ) as fitted
-    from ranked
-    inner join fit_{{ step - 1 }} as fit on ranked.evaluation = fit.evaluation
-),
+    fitted_{{ step }} as (
+        select
+            ranked.*,
+            fit.intercept,
+            fit.slope,
+            -- held within what exp can do, for a step that goes too far
+            1 / (
+                1 + exp(greatest(
+                    -30, least(30, -fit.intercept - fit.slope * ranked.predicted_logit)
+                ))
+            ) as fitted
+        from ranked
+        inner join fit_{{ step - 1 }} as fit on ranked.evaluation = fit.evaluation
+    ),
 
-sums_{{ step }} as (
-    select
-        evaluation,
-        intercept,
-        slope,
-        {% for power in [0, 1, 2] -%}
-        {{ exact_sum(
-            'viewers * fitted * (1 - fitted) * power(predicted_logit, ' ~ power ~ ')',
-            'decimal(38, 15)'
-        ) }} as information_{{ power }},
-        {% endfor -%}
-        {{ exact_sum('churned - viewers * fitted', 'decimal(38, 15)') }} as residual_0,
-        {{ exact_sum('(churned - viewers * fitted) * predicted_logit', 'decimal(38, 15)') }}
-            as residual_1
-    from fitted_{{ step }}
-    group by 1, 2, 3
-),
+    sums_{{ step }} as (
+        select
+            evaluation,
+            intercept,
+            slope,
+            {% for power in [0, 1, 2] -%}
+                {{ exact_sum(
+                    'viewers * fitted * (1 - fitted) * power(predicted_logit, ' ~ power ~ ')',
+                    'decimal(38, 15)'
+                ) }} as information_{{ power }},
+            {% endfor -%}
+            {{ exact_sum('churned - viewers * fitted', 'decimal(38, 15)') }} as residual_0,
+            {{ exact_sum('(churned - viewers * fitted) * predicted_logit', 'decimal(38, 15)') }}
+                as residual_1
+        from fitted_{{ step }}
+        group by 1, 2, 3
+    ),
 
-determinants_{{ step }} as (
-    select
-        *,
-        nullif(information_0 * information_2 - information_1 * information_1, 0) as determinant
-    from sums_{{ step }}
-),
+    determinants_{{ step }} as (
+        select
+            *,
+            nullif(information_0 * information_2 - information_1 * information_1, 0) as determinant
+        from sums_{{ step }}
+    ),
 
-fit_{{ step }} as (
-    select
-        evaluation,
-        intercept + (information_2 * residual_0 - information_1 * residual_1) / determinant
-            as intercept,
-        slope + (information_0 * residual_1 - information_1 * residual_0) / determinant as slope
-    from determinants_{{ step }}
-),
+    fit_{{ step }} as (
+        select
+            evaluation,
+            intercept + (information_2 * residual_0 - information_1 * residual_1) / determinant
+                as intercept,
+            slope + (information_0 * residual_1 - information_1 * residual_0) / determinant as slope
+        from determinants_{{ step }}
+    ),
 {% endfor %}
 calibrations as (
     select

@@ -48,8 +48,8 @@ select
     case
         when user_windows.days_since_last_active is null then 'never'
         {%- for edge in var('churn_recency_bands') %}
-        when user_windows.days_since_last_active < {{ edge }}
-            then '{{ 0 if loop.first else loop.previtem }}-{{ edge - 1 }}'
+            when user_windows.days_since_last_active < {{ edge }}
+                then '{{ 0 if loop.first else loop.previtem }}-{{ edge - 1 }}'
         {%- endfor %}
         else '{{ var('churn_recency_bands')[-1] }}+'
     end as recency_band,
@@ -57,8 +57,8 @@ select
         when not spells.is_start_known and spells.days_in_persona < {{ longest_spell }}
             then 'not known'
         {%- for edge in var('churn_spell_bands') %}
-        when spells.days_in_persona < {{ edge }}
-            then '{{ 0 if loop.first else loop.previtem }}-{{ edge - 1 }}'
+            when spells.days_in_persona < {{ edge }}
+                then '{{ 0 if loop.first else loop.previtem }}-{{ edge - 1 }}'
         {%- endfor %}
         else '{{ longest_spell }}+'
     end as spell_band,

@@ -20,28 +20,60 @@ with outcomes as (
     where churn_rates.basis = 'estimated'
 ),
 
-predictions as (
-    {%- for model, predicted in {
-        'churn_risk': 'risk', 'recency_alone': 'recency_rate', 'base_rate': 'base_rate'
-    }.items() %}
-    {%- for audience, prefix in {'everyone': '', 'present': 'present_'}.items() %}
+audiences as (
     select
         as_of_date,
         outcome_date,
-        '{{ audience }}' as audience,
-        '{{ model }}' as model,
-        {{ predicted }} as predicted,
-        {{ prefix }}viewers as viewers,
-        {{ prefix }}churned as churned
+        risk,
+        recency_rate,
+        base_rate,
+        'everyone' as audience,
+        viewers,
+        churned
     from outcomes
-    {%- if not loop.last %}
     union all
-    {%- endif %}
-    {%- endfor %}
-    {%- if not loop.last %}
+    select
+        as_of_date,
+        outcome_date,
+        risk,
+        recency_rate,
+        base_rate,
+        'present' as audience,
+        present_viewers as viewers,
+        present_churned as churned
+    from outcomes
+),
+
+predictions as (
+    select
+        as_of_date,
+        outcome_date,
+        audience,
+        'churn_risk' as model,
+        risk as predicted,
+        viewers,
+        churned
+    from audiences
     union all
-    {%- endif %}
-    {%- endfor %}
+    select
+        as_of_date,
+        outcome_date,
+        audience,
+        'recency_alone' as model,
+        recency_rate as predicted,
+        viewers,
+        churned
+    from audiences
+    union all
+    select
+        as_of_date,
+        outcome_date,
+        audience,
+        'base_rate' as model,
+        base_rate as predicted,
+        viewers,
+        churned
+    from audiences
 )
 
 select

@@ -62,22 +62,19 @@ cells as (
 with_parents as (
     select
         *,
-        max(outcome_date) over (partition by as_of_date) as last_outcome_date,
-        {%- for group, columns in {
-            'all': [],
-            'recency_alone': ['recency_band'],
-            'persona': ['persona'],
-            'persona_recency': ['persona', 'recency_band'],
-            'spell': ['persona', 'recency_band', 'spell_band'],
-        }.items() %}
-        {%- for counted in ['observations', 'churned'] %}
-        cast(
-            sum(cell_{{ counted }}) over (
-                partition by {{ (['as_of_date'] + columns) | join(', ') }}
-            ) as bigint
-        ) as {{ group }}_{{ counted }}{{ ',' if not loop.last }}
-        {%- endfor %}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {% for group, columns in {
+            'all': '',
+            'recency_alone': ', recency_band',
+            'persona': ', persona',
+            'persona_recency': ', persona, recency_band',
+            'spell': ', persona, recency_band, spell_band',
+        }.items() -%}
+            cast(sum(cell_observations) over (partition by as_of_date{{ columns }}) as bigint)
+                as {{ group }}_observations,
+            cast(sum(cell_churned) over (partition by as_of_date{{ columns }}) as bigint)
+                as {{ group }}_churned,
+        {% endfor -%}
+        max(outcome_date) over (partition by as_of_date) as last_outcome_date
     from cells
 ),
 
@@ -97,13 +94,13 @@ with_base_rate as (
     ('spell', 'persona_recency'),
     ('cell', 'spell'),
 ] %}
-with_{{ group }}_rate as (
-    select
-        *,
-        ({{ weight }} * {{ group }}_churned + {{ prior }} * {{ parent }}_rate)
-        / ({{ weight }} * {{ group }}_observations + {{ prior }}) as {{ group }}_rate
-    from {{ before.step }}
-),
+    with_{{ group }}_rate as (
+        select
+            *,
+            ({{ weight }} * {{ group }}_churned + {{ prior }} * {{ parent }}_rate)
+            / ({{ weight }} * {{ group }}_observations + {{ prior }}) as {{ group }}_rate
+        from {{ before.step }}
+    ),
 {%- set before.step = 'with_' ~ group ~ '_rate' %}
 {% endfor %}
 with_risk as (

@@ -6,6 +6,12 @@ persona_dates as (
     select * from {{ ref('persona_dates') }}
 ),
 
+latest as (
+    select max(as_of_date) as latest_date
+    from as_of_dates
+    where is_latest
+),
+
 -- the evaluation dates whose horizon is over; the latest date is never one, so that only weekly
 -- dates are ever counted
 listed as (
@@ -16,9 +22,10 @@ listed as (
         persona_dates.history_version as persona_version
     from as_of_dates
     inner join persona_dates on as_of_dates.as_of_date = persona_dates.as_of_date
-    where
-        {{ plus_days('as_of_dates.as_of_date', var('churn_horizon_days')) }}
-        <= (select max(as_of_date) from as_of_dates where is_latest)
+    inner join latest
+        on
+            {{ plus_days('as_of_dates.as_of_date', var('churn_horizon_days')) }}
+            <= latest.latest_date
 ),
 
 activity_in_horizon as (
