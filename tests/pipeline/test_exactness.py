@@ -56,11 +56,14 @@ VERSIONS = ("input_version", "history_version")
 # Who a viewer was before is part of these: they follow from the first evaluation date on.
 HISTORY_MODELS = {
     name
-    for name in PARTITIONS
-    if name.startswith("personas.") and name != "personas.persona_matches"
+    for name, column in PARTITIONS.items()
+    if name.startswith("personas.")
+    and name != "personas.persona_matches"
+    and column == "as_of_date"
 }
 PERSONA_MODELS = {"personas.persona_matches", *HISTORY_MODELS}
 AS_OF_MODELS = {name for name, column in PARTITIONS.items() if column == "as_of_date"}
+HORIZON = timedelta(days=28)
 
 
 def test_there_are_200_histories() -> None:
@@ -313,12 +316,32 @@ class Partitions:
         """What rests on who a viewer was before follows from the first date on."""
         return {as_of_date for as_of_date in self.as_of_dates if as_of_date >= min(dates)}
 
-    def of_as_of_models(self, dates: set[date]) -> dict[str, set[date]]:
-        """What must be rebuilt when the metrics of these evaluation dates have changed."""
+    def of_as_of_models(self, dates: set[date], *came_after: date) -> dict[str, set[date]]:
+        """What must be rebuilt when the metrics of these evaluation dates have changed, and what
+        became of viewers on the dates of `came_after`."""
         return {
             **dict.fromkeys(AS_OF_MODELS, dates),
             **dict.fromkeys(HISTORY_MODELS, self.from_the_first_of(dates)),
+            **self.of_outcomes(dates, self.from_the_first_of(dates), *came_after),
         }
+
+    def of_outcomes(
+        self, audience: set[date], personas: set[date], *came_after: date
+    ) -> dict[str, set[date]]:
+        """The outcomes to be rebuilt when the audience or the personas of dates have changed."""
+        outcome_dates = {
+            as_of_date: as_of_date + HORIZON
+            for as_of_date in self.as_of_dates
+            if as_of_date + HORIZON <= max(self.as_of_dates)
+        }
+        outcomes = {
+            outcome_date
+            for as_of_date, outcome_date in outcome_dates.items()
+            if as_of_date in audience or any(as_of_date < day <= outcome_date for day in came_after)
+        }
+        counts = {outcome_dates[day] for day in outcome_dates.keys() & personas} | outcomes
+        of_models = {"personas.churn_outcomes": outcomes, "personas.churn_counts": counts}
+        return {name: dates for name, dates in of_models.items() if dates}
 
 
 def test_the_small_service_is_what_the_tests_below_take_it_for(built_once: Service) -> None:
@@ -346,13 +369,13 @@ def test_a_file_written_again_with_the_same_events_rebuilds_nothing(small: Servi
 
 
 def test_changed_thresholds_of_periods_rebuild_the_evaluation_dates_only(small: Service) -> None:
-    as_of_dates = Partitions.of(small).as_of_dates
+    partitions = Partitions.of(small)
     variables = Vars(
         binge_min_episodes=2, sleepy_min_days=10, spike_max_watch_minutes=15, genre_prior_titles=3
     )
     before = small.tables()
     summary = small.build(variables)
-    assert small.rebuilt(summary) == dict.fromkeys(AS_OF_MODELS, as_of_dates)
+    assert small.rebuilt(summary) == partitions.of_as_of_models(partitions.as_of_dates)
     after = small.tables()
     assert any(row["is_binge"] for row in after["metrics.period_series"])
     for name in ("activity_periods", "inactivity_regions", "user_genres", "user_windows"):
@@ -366,7 +389,7 @@ def test_a_changed_threshold_of_watching_rebuilds_all_but_the_hours(small: Servi
     summary = small.build(variables)
     assert small.rebuilt(summary) == {
         **dict.fromkeys(ACTIVITY_MODELS, partitions.activity_dates),
-        **dict.fromkeys(AS_OF_MODELS, partitions.as_of_dates),
+        **partitions.of_as_of_models(partitions.as_of_dates),
     }
     assert_is_full_load(small, small_events(), variables=variables)
 
@@ -381,7 +404,7 @@ def test_another_start_of_the_day_rebuilds_everything(small: Service) -> None:
 def test_fewer_evaluation_dates_drop_the_others_and_rebuild_no_metric(small: Service) -> None:
     variables = Vars(as_of_history_weeks=5)
     summary = small.build(variables)
-    assert small.rebuilt(summary).keys() == HISTORY_MODELS
+    assert small.rebuilt(summary).keys() == {*HISTORY_MODELS, "personas.churn_counts"}
     assert_is_full_load(small, small_events(), variables=variables)
 
 
@@ -411,7 +434,10 @@ def test_a_changed_seed_rebuilds_what_depends_on_it(
     partitions = Partitions.of(small)
     rebuilt = small.rebuilt(small.build())
     if partitioned_by is None:
-        assert rebuilt == dict.fromkeys(PERSONA_MODELS, partitions.as_of_dates)
+        assert rebuilt == {
+            **dict.fromkeys(PERSONA_MODELS, partitions.as_of_dates),
+            **partitions.of_outcomes(set(), partitions.as_of_dates),
+        }
     else:
         assert rebuilt.keys() == PARTITIONS.keys()
     assert_is_full_load(small, small_events())
@@ -511,7 +537,7 @@ def test_a_late_event_rebuilds_what_it_can_reach_and_no_more(
     assert rebuilt == {
         **{name: {day} for name in SOURCE_MODELS},
         **dict.fromkeys(ACTIVITY_MODELS, reached),
-        **partitions.of_as_of_models(partitions.looking_back_on(*reached)),
+        **partitions.of_as_of_models(partitions.looking_back_on(*reached), *reached),
     }
     assert_is_full_load(small, events)
 
