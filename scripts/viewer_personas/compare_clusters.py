@@ -209,6 +209,7 @@ def cluster_once(name: str, rows: list[tuple[float | None, ...]], groups: int) -
 def apply_rules(database: Path, statements: list[str]) -> None:
     """What the rules do on one date: match, with evidence and words, and choose."""
     with duckdb.connect(str(database), read_only=True) as connection:
+        connection.execute("set enable_progress_bar = false")
         connection.execute("set preserve_insertion_order = false")
         for number, statement in enumerate(statements):
             connection.execute(f"create temp table result_{number} as {statement}")

@@ -2,7 +2,10 @@
 
 import itertools
 import random
+import sys
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from viewer_personas.agreement import (
@@ -11,6 +14,9 @@ from viewer_personas.agreement import (
     group_stability,
     matched_macro_f1,
 )
+from viewer_personas.compare_clusters import main as compare_clusters
+from viewer_personas.compare_methods import lose_events, share_that_differs
+from viewer_personas.errors import InputError
 
 
 def grouping(groups: str) -> dict[str, str]:
@@ -100,3 +106,61 @@ def test_no_other_matching_is_better() -> None:
         best = max(sum(scores[row][column] for row, column in option) for option in options)
         assert sum(scores[row][column] for row, column in pairs) == pytest.approx(best)
     assert best_matching([]) == []
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """The files of a demo: 4,000 events in two files."""
+    folder = tmp_path / "demo"
+    (folder / "events").mkdir(parents=True)
+    for name in ("sources.yml", "contents.jsonl", "users.jsonl", "truth.csv"):
+        (folder / name).write_text(name)
+    for day in (1, 2):
+        duckdb.execute(
+            f"copy (select 'anna' as viewer, {day} * 2000 + number as event"
+            f" from range(2000) as numbers (number)) to '{folder}/events/{day}.parquet'"
+        )
+    return folder
+
+
+def events_of(service: Path) -> set[int]:
+    rows = duckdb.execute(f"select event from '{service}/events/*.parquet'").fetchall()
+    assert len(rows) == len(set(rows))
+    return {event for (event,) in rows}
+
+
+def test_a_twentieth_of_the_events_is_lost_and_the_seed_says_which(
+    demo: Path, tmp_path: Path
+) -> None:
+    lost = lose_events(demo, tmp_path / "once", seed=1)
+    assert 140 <= lost <= 260
+    kept = events_of(tmp_path / "once")
+    assert len(kept) == 4000 - lost and kept < events_of(demo)
+    # not the same rows of each file
+    assert {event + 2000 for event in kept if event < 4000} != {e for e in kept if e >= 4000}
+    lose_events(demo, tmp_path / "again", seed=1)
+    assert events_of(tmp_path / "again") == kept
+    lose_events(demo, tmp_path / "other", seed=2)
+    assert events_of(tmp_path / "other") != kept
+    assert (tmp_path / "once" / "truth.csv").read_text() == "truth.csv"
+
+
+def test_a_service_without_event_files_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: no events/\*\.parquet"):
+        lose_events(tmp_path / "nowhere", tmp_path / "lost", seed=1)
+
+
+def test_a_viewer_who_is_gone_differs() -> None:
+    placed = {"same": "binger", "moved": "binger", "gone": "casual", "same_too": "casual"}
+    again = {"same": "binger", "moved": "casual", "same_too": "casual", "new": "casual"}
+    assert share_that_differs(placed, again) == 0.5
+
+
+def test_without_scikit_learn_the_message_says_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SystemExit) as stopped:
+        compare_clusters(tmp_path, bootstraps=1, losses=0)
+    assert stopped.value.code == 2
+    assert "make compare-clusters" in capsys.readouterr().err
