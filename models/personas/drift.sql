@@ -72,8 +72,8 @@ places as (
 -- the smallest value that so many tenths of the viewers do not exceed
 deciles as (
     select
-        {% for tenths in range(1, 10) -%}
-            min(case when 10 * place >= {{ tenths }} * places then value end) as decile_{{ tenths }},
+        {% for tenth in range(1, 10) -%}
+            min(case when 10 * place >= {{ tenth }} * places then value end) as decile_{{ tenth }},
         {% endfor -%}
         as_of_date,
         subject
