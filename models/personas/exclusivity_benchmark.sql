@@ -75,8 +75,8 @@ churn_outcomes as (
     left join {{ ref('user_days') }} as user_days
         on
             viewers.user_id = user_days.user_id
-            and user_days.activity_date > viewers.as_of_date
-            and user_days.activity_date <= {{ plus_days('viewers.as_of_date', horizon_days) }}
+            and viewers.as_of_date < user_days.activity_date
+            and {{ plus_days('viewers.as_of_date', horizon_days) }} >= user_days.activity_date
     where
         {{ plus_days('viewers.as_of_date', horizon_days) }}
         <= (select max(as_of_date) from persona_dates)
