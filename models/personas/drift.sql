@@ -72,14 +72,13 @@ places as (
 -- the smallest value that so many tenths of the viewers do not exceed
 deciles as (
     select
-        as_of_date,
-        subject,
-        {% for tenths in range(1, 10) -%}
-            min(case when 10 * place >= {{ tenths }} * places then value end)
-                as decile_{{ tenths }}{{ ',' if not loop.last }}
+        {% for tenth in range(1, 10) -%}
+            min(case when 10 * place >= {{ tenth }} * places then value end) as decile_{{ tenth }},
         {% endfor -%}
+        as_of_date,
+        subject
     from places
-    group by 1, 2
+    group by 10, 11
 ),
 
 values_compared as (

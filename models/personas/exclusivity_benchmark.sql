@@ -56,7 +56,7 @@ audience as (
         match_sets.previous_as_of_date,
         match_sets.match_count,
         before.user_id is not null
-        and match_sets.matched_personas is not distinct from before.matched_personas
+        and coalesce(match_sets.matched_personas, '') = coalesce(before.matched_personas, '')
             as has_same_matches
     from match_sets
     left join match_sets as before
