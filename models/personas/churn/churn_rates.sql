@@ -101,7 +101,7 @@ with_base_rate as (
             / ({{ weight }} * {{ group }}_observations + {{ prior }}) as {{ group }}_rate
         from {{ before.step }}
     ),
-{% set before.step = 'with_' ~ group ~ '_rate' %}
+    {% set before.step = 'with_' ~ group ~ '_rate' %}
 {% endfor %}
 with_risk as (
     select
