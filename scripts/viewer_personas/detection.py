@@ -241,7 +241,7 @@ def render(result: Detection) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("persona")
+    table.add_column("persona", no_wrap=True)
     for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for row in result.personas:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -243,13 +242,11 @@ def to_dict(result: Recovery) -> dict[str, Any]:
 def _confusion_table(result: Recovery) -> Table:
     """Planted in rows, put into in columns, both in the same order: what is right is the diagonal.
 
-    The headings are the beginnings of the names, so that thirteen fit into 100 columns.
+    The headings are the beginnings of the names, so that thirteen fit into 80 columns.
     """
     names = [row.persona for row in result.personas]
     columns = names + [NOT_PLACED] * any(NOT_PLACED in row for row in result.confusion.values())
-    table = Table(
-        title="Planted (rows) and put into (columns)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = Table(title="Planted (rows) and put into (columns)", box=None, padding=(0, 1, 0, 0))
     table.add_column("planted", no_wrap=True)
     for heading in _beginnings(columns):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -283,8 +280,8 @@ def _confusion_lines(result: Recovery) -> list[Text]:
 
 
 def _beginnings(names: list[str]) -> list[str]:
-    """The shortest beginnings, of four letters or more, that tell the names apart."""
-    for length in range(4, max(map(len, names), default=4)):
+    """The shortest beginnings, of three letters or more, that tell the names apart."""
+    for length in range(3, max(map(len, names), default=3)):
         beginnings = [name.strip("(")[:length] for name in names]
         if len(set(beginnings)) == len(names):
             return beginnings
