@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 
 from viewer_personas.errors import InputError
-from viewer_personas.rules import CASUAL, Metric, Rule, clause_words, holds, metric_text, metrics
+from viewer_personas.rule_words import value_text
+from viewer_personas.rules import CASUAL, Metric, Rule, clause_words, holds, metrics
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,7 @@ def _difference_words(rule: Rule, metric: Metric, value: float | None) -> str:
         return "not known, and so it does not hold"
     difference = value - rule.threshold
     unit = "" if metric.unit in ("share", "ratio", "weekday", "hour") else f" {metric.unit}"
-    size = f"{metric_text(metric, abs(difference))}{unit}"
+    size = f"{value_text(metric.unit, abs(difference))}{unit}"
     if difference == 0:
         return "exactly at the threshold"
     if holds(rule, value):

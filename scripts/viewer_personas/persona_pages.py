@@ -393,7 +393,7 @@ def _cells(persona: str, clause: EvidenceClause, metrics: dict[str, Metric]) -> 
         persona, 0, 0, clause.window_days, clause.metric, clause.operator, clause.threshold
     )
     metric = metrics[clause.metric]
-    value = "not known" if clause.value is None else value_text(metric, clause.value)
+    value = value_text(metric.unit, clause.value)
     return f"{metric.words} | {value} | {condition(rule, metrics)}"
 
 

@@ -16,7 +16,7 @@ from viewer_personas.build import PROJECT
 from viewer_personas.errors import InputError
 
 WINDOWS_YAML = Path("models/metrics/windows/user_windows.yml")
-_COMPARED = {">=": "at least ", ">": "more than ", "<=": "at most ", "<": "less than ", "=": ""}
+OPERATORS = {">=": "at least ", ">": "more than ", "<=": "at most ", "<": "less than ", "=": ""}
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,21 @@ def condition(clause: Clause, metrics: dict[str, Metric]) -> str:
             f"{row}: unknown metric {clause.metric}; a metric is a column with words in"
             f" {WINDOWS_YAML}."
         )
-    if clause.operator not in _COMPARED:
-        raise InputError(f"{row}: unknown operator {clause.operator}; use {', '.join(_COMPARED)}")
+    if clause.operator not in OPERATORS:
+        raise InputError(f"{row}: unknown operator {clause.operator}; use {', '.join(OPERATORS)}")
     metric = metrics[clause.metric]
     window = f" in {clause.window_days} days" if metric.in_window else ""
-    return _COMPARED[clause.operator] + value_text(metric, clause.threshold) + window
+    return OPERATORS[clause.operator] + value_text(metric.unit, clause.threshold) + window
 
 
-def value_text(metric: Metric, value: float) -> str:
+def value_text(unit: str, value: float | None) -> str:
     """A value as a person writes it: shares in per cent, ratios with at most two decimals, all
     others with at most one. Halves are rounded away from zero, as SQL does."""
-    if metric.unit == "share":
+    if value is None:
+        return "not known"
+    if unit == "share":
         return f"{_rounded(100 * value, 1)} %"
-    return _rounded(value, 2 if metric.unit == "ratio" else 1)
+    return _rounded(value, 2 if unit == "ratio" else 1)
 
 
 def _rounded(value: float, decimals: int) -> str:

@@ -16,6 +16,7 @@ import yaml
 
 from viewer_personas import build as build_step
 from viewer_personas.errors import InputError
+from viewer_personas.rule_words import OPERATORS, value_text
 
 RULE_COLUMNS = (
     "persona",
@@ -36,7 +37,6 @@ PERSONA_COLUMNS = (
     "content_policy",
     "send_policy",
 )
-OPERATORS = {">=": "at least ", ">": "more than ", "<=": "at most ", "<": "less than ", "=": ""}
 RISKS = ("low", "medium", "high")
 CASUAL = "casual"
 """The persona without a rule: whoever matches no other one has it."""
@@ -171,23 +171,9 @@ def clause_words(rule: Rule, value: float | None) -> str:
     metric = metrics(rule.window_days)[rule.metric]
     window = f" in {rule.window_days} days" if metric.is_of_window else ""
     return (
-        f"{metric.words}: {metric_text(metric, value)}"
-        f" ({OPERATORS[rule.operator]}{metric_text(metric, rule.threshold)}{window})"
+        f"{metric.words}: {value_text(metric.unit, value)}"
+        f" ({OPERATORS[rule.operator]}{value_text(metric.unit, rule.threshold)}{window})"
     )
-
-
-def metric_text(metric: Metric, value: float | None) -> str:
-    """A value as a person writes it: shares in per cent, all with at most one decimal."""
-    if value is None:
-        return "not known"
-    shown = _rounded(100 * value if metric.unit == "share" else value)
-    return f"{shown} %" if metric.unit == "share" else shown
-
-
-def _rounded(value: float) -> str:
-    """One decimal, halves away from zero as SQL rounds."""
-    rounded = math.copysign(math.floor(abs(value) * 10 + 0.5) / 10, value)
-    return re.sub(r"\.0$", "", f"{rounded:.1f}")
 
 
 def holds(rule: Rule, value: float | None) -> bool:

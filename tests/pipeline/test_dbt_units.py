@@ -134,5 +134,5 @@ def test_the_pages_of_personas_use_the_same_words(
     """Python says a clause of nobody, SQL of one viewer: the words must not drift apart."""
     metrics = read_metrics()
     clause = Clause("any", 1, 1, window_days, metric, operator, float(threshold))
-    said = "not known" if value == "null" else value_text(metrics[metric], float(value))
+    said = value_text(metrics[metric].unit, None if value == "null" else float(value))
     assert f"{metrics[metric].words}: {said} ({condition(clause, metrics)})" == phrase
