@@ -13,7 +13,8 @@ less than before, and is a fader first. So the date on which the rule of the per
 apart from the one on which the viewer has the persona.
 
 Only changes are counted that leave the full `GRACE_DAYS` after their due date, both in the truth
-and in the evaluation dates: to count a late one only where it was found would flatter.
+and in the evaluation dates: to count a late one only where it was found would flatter. One that was
+due more than `GRACE_DAYS` before the first evaluation date could not be found.
 """
 
 import math
@@ -71,7 +72,7 @@ class Change:
     matched_on: date | None
     """The first on which its rule holds; casual has none, so that it is found_on there."""
     is_counted: bool
-    """Whether truth and evaluation dates reach `GRACE_DAYS` beyond the due date."""
+    """Whether truth and evaluation dates reach `GRACE_DAYS` beyond the due date (see above)."""
 
     @property
     def is_found_in_time(self) -> bool:
@@ -205,7 +206,7 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
     ):
         visits[user_id].append(day)
     dates = [row[0] for row in _rows(connection, "select as_of_date from metrics.as_of_dates")]
-    last_date = max(dates, default=date.min)
+    first_date, last_date = min(dates, default=date.max), max(dates, default=date.min)
 
     changes = []
     for row, before in _changes(read_truth(truth)):
@@ -228,7 +229,7 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
                 due_on=due_on,
                 found_on=found_on,
                 matched_on=found_on if row.behaviour == CASUAL else _first(matched, row),
-                is_counted=counted_until <= min(row.ends_on, last_date),
+                is_counted=first_date <= counted_until <= min(row.ends_on, last_date),
             )
         )
     return Detection.of(changes)

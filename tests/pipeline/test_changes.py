@@ -21,10 +21,11 @@ from viewer_personas.export import ExportSummary, export_files
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PERSONAS = """persona,label,priority,definition,expected_risk,strategy,content_policy,send_policy
-devotee,Devotee,10,Watches one genre.,low,,,
-regular,Regular,20,Is here.,low,,,
-casual,Casual,999,No other.,medium,,,
+PERSONAS = """\
+persona,label,priority,definition,expected_risk,strategy,content_policy,send_policy,avoid
+devotee,Devotee,10,Watches one genre.,low,,,,
+regular,Regular,20,Is here.,low,,,,
+casual,Casual,999,No other.,medium,,,,
 """
 RULES = """persona,alternative,clause,window_days,metric,operator,threshold
 devotee,1,1,28,top_genre_share,>=,0.9

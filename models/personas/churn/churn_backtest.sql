@@ -171,8 +171,11 @@ select
     1 - measured.brier_score / nullif(base_rate.brier_score, 0) as brier_skill,
     calibrations.slope as calibration_slope,
     calibrations.intercept as calibration_intercept,
-    measured.churned_share_of_highest_tenth
-    / nullif(measured.churned / cast(measured.viewers as double), 0) as lift_at_tenth
+    -- rounded, for ten times is the most
+    round(
+        measured.churned_share_of_highest_tenth
+        / nullif(measured.churned / cast(measured.viewers as double), 0), 12
+    ) as lift_at_tenth
 from measured
 inner join measured as base_rate
     on
