@@ -4,10 +4,19 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from viewer_personas.errors import InputError
@@ -45,18 +54,28 @@ class EventConstants(_Settings):
     device: str | None = Text
 
 
+class _EventsMapping(_Settings):
+    """What the service calls the columns of its events, and what holds for all of them."""
+
+    columns: EventColumns = EventColumns()
+    constants: EventConstants = EventConstants()
+
+    @model_validator(mode="after")
+    def _no_name_twice(self) -> Self:
+        for name in self.columns.given():
+            if name in self.constants.given():
+                raise ValueError(f"{name} is in columns and in constants: remove one of the two")
+        return self
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
 class _FileSource(_Settings):
-    driver: str
+    driver: Literal["files"]
     path: str | list[str]
     format: FileFormat | None = None
     delimiter: str | None = None
-
-    @field_validator("driver")
-    @classmethod
-    def _driver_is_known(cls, driver: str) -> str:
-        if driver != "files":
-            raise ValueError(f"{driver!r} is no known driver: only files so far")
-        return driver
 
     @field_validator("path")
     @classmethod
@@ -73,7 +92,7 @@ class _FileSource(_Settings):
         return delimiter
 
     @model_validator(mode="after")
-    def _delimiter_is_for_csv(self) -> "_FileSource":
+    def _delimiter_is_for_csv(self) -> Self:
         if self.delimiter is not None and self.format not in (None, "csv"):
             raise ValueError(f"delimiter is for csv, but format is {self.format}: remove one")
         return self
@@ -83,26 +102,139 @@ class _FileSource(_Settings):
         return [self.path] if isinstance(self.path, str) else self.path
 
 
-class EventsSource(_FileSource):
-    """Where the events come from, and what the service calls their columns."""
+class FileEvents(_FileSource, _EventsMapping):
+    """Events in files."""
 
-    columns: EventColumns = EventColumns()
-    constants: EventConstants = EventConstants()
     epoch_unit: Literal["s", "ms"] | None = None
 
-    @model_validator(mode="after")
-    def _no_name_twice(self) -> "EventsSource":
-        for name in self.columns.given():
-            if name in self.constants.given():
-                raise ValueError(f"{name} is in columns and in constants: remove one of the two")
-        return self
 
-
-class DocumentsSource(_FileSource):
-    """Where contents or users come from: one JSON document, or one row, for each."""
+class FileDocuments(_FileSource):
+    """Contents or users in files: one JSON document, or one row, for each."""
 
     id: str | None = Text
     updated_at: str | None = Text
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+class _Server(_Settings):
+    """A server and how to log in to it. `timeout_seconds` is the longest silence of one request."""
+
+    user: str | None = Text
+    password: SecretStr | None = None
+    ca_file: str | None = Text
+    timeout_seconds: float = Field(default=300, gt=0)
+
+    @model_validator(mode="after")
+    def _user_and_password_are_together(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password belong together: give both or neither")
+        return self
+
+
+class DruidServer(_Server):
+    """A Druid: `url` is that of its router (or of the broker, with the proxy of management on).
+
+    A request that fails is sent `attempts` times in all, with `first_wait_seconds` after the first
+    and twice as long after each other.
+    """
+
+    url: str
+    attempts: int = Field(default=6, ge=1)
+    first_wait_seconds: float = Field(default=1, ge=0)
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_one(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be like https://druid.example.com:8888")
+        if parts.username or parts.password:
+            raise ValueError("must not hold user and password: they have keys of their own")
+        return url.rstrip("/")
+
+
+class DruidEvents(DruidServer, _EventsMapping):
+    """Events in a Druid datasource; the time of an event is always its __time."""
+
+    driver: Literal["druid"]
+    datasource: str = Field(min_length=1)
+    rollup: Literal["PT15M"] | None = None
+    parallel_slices: int = Field(default=2, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _columns_suit(self) -> Self:
+        if self.columns.occurred_at not in (None, "__time"):
+            raise ValueError("columns.occurred_at is always __time in Druid: remove it")
+        for name in ("event_id", "device"):
+            if self.rollup and getattr(self.columns, name):
+                raise ValueError(
+                    f"rollup: groups of events have no {name}: remove columns.{name} or rollup"
+                )
+        return self
+
+
+class MongoDocuments(_Server):
+    """Contents or users in a MongoDB collection.
+
+    `updated_at` names the field of the last change; with it a load asks for what changed since
+    the last one, less `overlap_minutes`.
+    """
+
+    driver: Literal["mongodb"]
+    uri: SecretStr
+    database: str = Field(min_length=1)
+    collection: str = Field(min_length=1)
+    id: str = Field(default="_id", min_length=1)
+    updated_at: str | None = Text
+    overlap_minutes: float = Field(default=60, ge=0)
+    batch_size: int = Field(default=1000, ge=1)
+    timeout_seconds: float = Field(default=30, gt=0)
+    attempts: int = Field(default=5, ge=1)
+    first_wait_seconds: float = Field(default=1, ge=0)
+
+    @field_validator("uri")
+    @classmethod
+    def _uri_is_one(cls, uri: SecretStr) -> SecretStr:
+        if not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must be like mongodb://mongo.example.com:27017")
+        return uri
+
+
+class DruidExport(DruidServer):
+    """Where results are published, and how the rows get there.
+
+    `through` is how Druid reads the rows: `http`, from a server that the exporter runs meanwhile on
+    `listen` and that Druid reaches as `address`; `storage`, from below `storage_uri`, where the
+    exporter writes them first; `inline`, inside of tasks of at most `inline_bytes` each. A date of
+    which less than `smallest_share` of the rows that are there would be left is not replaced.
+    """
+
+    through: Literal["http", "storage", "inline"] = "http"
+    listen: str = "127.0.0.1:0"
+    address: str | None = Text
+    storage_uri: str | None = Text
+    inline_bytes: int = Field(default=4_000_000, ge=1000)
+    smallest_share: float = Field(default=0.5, ge=0, le=1)
+    max_tasks: int = Field(default=2, ge=2)
+    task_timeout_seconds: float = Field(default=3600, gt=0)
+
+    @model_validator(mode="after")
+    def _storage_is_named(self) -> Self:
+        if (self.through == "storage") != (self.storage_uri is not None):
+            raise ValueError("through: storage and storage_uri belong together")
+        return self
+
+
+class Exports(_Settings):
+    """The targets of `personas export --to`, but for files, which need no settings."""
+
+    druid: DruidExport | None = None
+
+
+EventsSource = Annotated[FileEvents | DruidEvents, Field(discriminator="driver")]
+DocumentsSource = Annotated[FileDocuments | MongoDocuments, Field(discriminator="driver")]
 
 
 class Sources(_Settings):
@@ -112,6 +244,7 @@ class Sources(_Settings):
     events: EventsSource
     contents: DocumentsSource | None = None
     users: DocumentsSource | None = None
+    export: Exports = Exports()
 
 
 def load_sources(path: Path) -> Sources:
@@ -157,7 +290,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"{path}: must be a mapping with the key events (and contents, users)")
     if "file" in settings:
-        raise InputError(f"{path}: file: unknown key; known are events, contents, users")
+        raise InputError(f"{path}: file: unknown key; known are events, contents, users, export")
     return {str(key): value for key, value in settings.items()}
 
 
@@ -181,55 +314,78 @@ def _with_environment(value: Any, path: Path, key: str) -> Any:
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
 
 
+# The models by their place in the file; a source has one for each driver.
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Sources,
+    ("events", "files"): FileEvents,
+    ("events", "druid"): DruidEvents,
+    ("contents", "files"): FileDocuments,
+    ("contents", "mongodb"): MongoDocuments,
+    ("users", "files"): FileDocuments,
+    ("users", "mongodb"): MongoDocuments,
+    ("events", "files", "columns"): EventColumns,
+    ("events", "druid", "columns"): EventColumns,
+    ("events", "files", "constants"): EventConstants,
+    ("events", "druid", "constants"): EventConstants,
+    ("export",): Exports,
+    ("export", "druid"): DruidExport,
+}
+_SOURCES = ("events", "contents", "users")
+_SECRETS = ("password", "uri")
+
+
 def _message(errors: list[ErrorDetails]) -> str:
     """The one error to show: a misspelt key explains the missing one, a driver explains both."""
 
     def rank(error: ErrorDetails) -> int:
-        if error["loc"][-1:] == ("driver",):
+        if error["type"].startswith("union_tag"):
             return 0
         return 1 if error["type"] == "extra_forbidden" else 2
 
     error = min(errors, key=rank)
-    # Pydantic adds the alternative of a union ("str", "list[str]") to the place: no key of ours.
-    places = [part for part in error["loc"] if part not in ("str", "list[str]")]
-    key = ".".join(str(part) for part in places)
-    return f"{key}: {_explanation(error, places)}" if key else _explanation(error, places)
+    place = tuple(error["loc"])
+    # Pydantic adds to the place the alternative of a union: the driver, "str" or "list[str]".
+    key = ".".join(
+        str(part)
+        for position, part in enumerate(place)
+        if part not in ("str", "list[str]") and not (position == 1 and place[0] in _SOURCES)
+    )
+    if error["type"].startswith("union_tag"):
+        key += ".driver"
+    return f"{key}: {_explanation(error, place)}" if key else _explanation(error, place)
 
 
-def _explanation(error: ErrorDetails, places: list[int | str]) -> str:
+def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
+    given = "what is there" if place[-1] in _SECRETS else repr(error["input"])
     match error["type"]:
+        case "union_tag_invalid":
+            known = error["ctx"]["expected_tags"].replace("'", "").replace(", ", " and ")
+            return f"'{error['ctx']['tag']}' is no known driver: there are {known}"
+        case "union_tag_not_found":
+            return "is missing"
         case "extra_forbidden":
-            known = _known_keys(places[:-1])
-            near = difflib.get_close_matches(str(places[-1]), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            known_keys = _known_keys(place[:-1])
+            near = difflib.get_close_matches(str(place[-1]), known_keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known_keys)}"
             return f"unknown key; {hint}"
         case "missing":
             return "is missing"
         case "value_error":
             return str(error["ctx"]["error"])
-        case "string_type" | "list_type" if places[-1] == "path":
-            return f"must be a path, a glob, or a list of them, not {error['input']!r}"
+        case "string_type" | "list_type" if "path" in place:
+            return f"must be a path, a glob, or a list of them, not {given}"
         case "string_type":
-            return f"must be text, not {error['input']!r} (put it in quotes)"
+            return f"must be text, not {given} (put it in quotes)"
         case "string_too_short":
             return "is empty"
         case "literal_error":
-            return f"must be {error['ctx']['expected']}, not {error['input']!r}"
+            return f"must be {error['ctx']['expected']}, not {given}"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must be a mapping of keys to values, not {error['input']!r}"
+            return f"must be a mapping of keys to values, not {given}"
         case _:
             return error["msg"]
 
 
-def _known_keys(places: list[int | str]) -> list[str]:
-    model: type[BaseModel] = Sources
-    children: dict[int | str, type[BaseModel]] = {
-        "events": EventsSource,
-        "contents": DocumentsSource,
-        "users": DocumentsSource,
-        "columns": EventColumns,
-        "constants": EventConstants,
-    }
-    for place in places:
-        model = children.get(place, model)
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    model = _MODELS[tuple(str(part) for part in place)]
     return [name for name in model.model_fields if name != "file"]

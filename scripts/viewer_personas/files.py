@@ -20,17 +20,16 @@ from pathlib import Path
 
 import duckdb
 
-from viewer_personas.config import (
-    DocumentsSource,
-    EventColumns,
-    EventsSource,
-    FileFormat,
-    Sources,
-)
+from viewer_personas.config import EventColumns, FileDocuments, FileEvents, FileFormat
 from viewer_personas.errors import InputError
-from viewer_personas.raw import Connection, SliceBatch, scalar, transaction
-
-Report = Callable[[str, int, int], None]
+from viewer_personas.raw import (
+    Connection,
+    Report,
+    SliceBatch,
+    replace_documents,
+    scalar,
+    transaction,
+)
 
 # Part of every slice's identity: raise it when the same file would be read into other rows.
 _READER_VERSION = 1
@@ -96,7 +95,7 @@ class EventFiles:
     `new` names those that the database does not know in this version.
     """
 
-    settings: EventsSource
+    settings: FileEvents
     sources_file: Path
     mapping_version: str
     files: dict[str, SourceFile]
@@ -139,6 +138,44 @@ class EventFiles:
             if self.days[name].undated_rows and not self.days[name].days
         ]
 
+    def remember(self, connection: Connection) -> None:
+        """Write what was learned of the new files: their days, and their rows without a time.
+
+        Forgets files that are gone. One transaction.
+        """
+        unchanged = {"unchanged": sorted(set(self.files) - set(self.new))}
+        undated = [name for name in self.new if self.days[name].undated_rows]
+        with transaction(connection):
+            connection.execute(
+                "delete from raw.source_files where file not in (select unnest($unchanged))",
+                unchanged,
+            )
+            connection.execute(
+                """
+                delete from raw.rejected_events
+                where source_date is null
+                    and not starts_with(source, 'contents: ')
+                    and not starts_with(source, 'users: ')
+                    and source not in (select unnest($unchanged))
+                """,
+                unchanged,
+            )
+            _insert_source_files(connection, self)
+            if undated:
+                _insert_rejected(connection, self, undated, "occurred_at is null", {})
+
+    def batches(self, stale: dict[date, str]) -> Iterator[SliceBatch]:
+        """The stale days with their identities, as batches that can be replaced one by one.
+
+        Days that share a file are in one batch, so that each file is read once.
+        """
+        files_of_day = self.files_of_days()
+        for days, names in _components(stale, files_of_day):
+            yield SliceBatch(
+                identities={day: stale[day] for day in days},
+                land=_landing(self, names, days),
+            )
+
 
 @dataclass(frozen=True)
 class DocumentFiles:
@@ -149,34 +186,41 @@ class DocumentFiles:
     id_field: str
     updated_at_field: str | None
 
+    def load(self, connection: Connection, table: str) -> list[str]:
+        """Replace `raw.contents` or `raw.users` by the documents; returns warnings."""
+        with readable(self.files):
+            repeated = replace_documents(connection, table, _documents_select(self))
+        if repeated:
+            return [f"{table}: {repeated} documents repeat the id of another and were left out"]
+        return []
+
 
 # --- events -----------------------------------------------------------------------------------
 
 
-def inspect_events(connection: Connection, sources: Sources) -> EventFiles:
-    """List the event files and check the columns of those that are new or changed.
+def inspect_events(
+    connection: Connection, settings: FileEvents, sources_file: Path, report: Report
+) -> EventFiles:
+    """List the event files, and check those that are new or changed: their columns, their days.
 
-    Reads no rows and changes nothing in the database. Raises `InputError` naming the file and the
-    key: no file matches, a mapped column is not there, a numeric time has no unit.
+    Reads of the new files the time column, and changes nothing in the database. Raises `InputError`
+    naming the file and the key: no file matches, a file cannot be read, a mapped column is not
+    there, a numeric time has no unit.
     """
-    settings = sources.events
-    files = _list_files(settings, "events", sources.file)
+    files = _list_files(settings, "events", sources_file)
     version = _mapping_version(settings)
     known = _known_days(connection, version, files)
     new = sorted(set(files) - set(known))
-    events = EventFiles(settings, sources.file, version, files, known, new)
+    events = EventFiles(settings, sources_file, version, files, known, new)
     for name in new:
         _check_event_columns(connection, events, name)
     _check_optional_columns(connection, events)
+    _scan_days(connection, events, report)
     return events
 
 
-def scan_days(connection: Connection, events: EventFiles, report: Report) -> None:
-    """Learn which days the new files have, by one read of their time column.
-
-    Changes nothing in the database. Raises `InputError` where a file cannot be read, and where a
-    text column has only numbers for times and no unit is set.
-    """
+def _scan_days(connection: Connection, events: EventFiles, report: Report) -> None:
+    """Learn which days the new files have, by one read of their time column."""
     done = 0
     for names in _batched(events.new, _FILES_PER_SCAN):
         report("Looking for the days in new event files", done, len(events.new))
@@ -184,45 +228,6 @@ def scan_days(connection: Connection, events: EventFiles, report: Report) -> Non
         done += len(names)
     if events.new:
         report("Looking for the days in new event files", done, done)
-
-
-def remember_files(connection: Connection, events: EventFiles) -> None:
-    """Write what `scan_days` learned: the days of each new file, and its rows without a time.
-
-    Forgets files that are gone. One transaction.
-    """
-    unchanged = {"unchanged": sorted(set(events.files) - set(events.new))}
-    undated = [name for name in events.new if events.days[name].undated_rows]
-    with transaction(connection):
-        connection.execute(
-            "delete from raw.source_files where file not in (select unnest($unchanged))", unchanged
-        )
-        connection.execute(
-            """
-            delete from raw.rejected_events
-            where source_date is null
-                and not starts_with(source, 'contents: ')
-                and not starts_with(source, 'users: ')
-                and source not in (select unnest($unchanged))
-            """,
-            unchanged,
-        )
-        _insert_source_files(connection, events)
-        if undated:
-            _insert_rejected(connection, events, undated, "occurred_at is null", {})
-
-
-def event_batches(events: EventFiles, stale: dict[date, str]) -> Iterator[SliceBatch]:
-    """The stale days with their identities, as batches that can be replaced one by one.
-
-    Days that share a file are in one batch, so that each file is read once.
-    """
-    files_of_day = events.files_of_days()
-    for days, names in _components(stale, files_of_day):
-        yield SliceBatch(
-            identities={day: stale[day] for day in days},
-            land=_landing(events, names, days),
-        )
 
 
 def _landing(
@@ -346,7 +351,7 @@ def _known_days(
     return known
 
 
-def _mapping_version(settings: EventsSource) -> str:
+def _mapping_version(settings: FileEvents) -> str:
     """A hash of everything in the settings that decides how a file becomes rows."""
     parts = {
         "reader": _READER_VERSION,
@@ -492,7 +497,7 @@ def _layout(connection: Connection, events: EventFiles, name: str) -> Layout | N
     return events.layouts[name]
 
 
-def _service_name(settings: EventsSource, ours: str) -> str:
+def _service_name(settings: FileEvents, ours: str) -> str:
     return settings.columns.given().get(ours, ours)
 
 
@@ -515,7 +520,7 @@ def _events_select(
 
 
 def _group_select(
-    settings: EventsSource, layout: Layout, files: list[SourceFile], *, with_rows: bool
+    settings: FileEvents, layout: Layout, files: list[SourceFile], *, with_rows: bool
 ) -> str:
     constants = settings.constants.given()
     fields = {
@@ -595,15 +600,14 @@ def _is_number(column_type: str) -> bool:
 # --- contents and users -----------------------------------------------------------------------
 
 
-def inspect_documents(connection: Connection, sources: Sources, key: str) -> DocumentFiles | None:
-    """List the files of `contents` or `users` and find their fields; None if not configured.
+def inspect_documents(
+    connection: Connection, settings: FileDocuments, sources_file: Path, key: str
+) -> DocumentFiles:
+    """List the files of `contents` or `users` and find their fields.
 
     Changes nothing in the database. Raises `InputError` naming the file and the key.
     """
-    settings: DocumentsSource | None = getattr(sources, key)
-    if settings is None:
-        return None
-    files = _list_files(settings, key, sources.file)
+    files = _list_files(settings, key, sources_file)
     layouts = {
         name: _layout_of(connection, file, settings.delimiter) for name, file in files.items()
     }
@@ -623,16 +627,18 @@ def inspect_documents(connection: Connection, sources: Sources, key: str) -> Doc
     if with_rows:
         if id_field is None:
             wanted = settings.id or " or ".join(default_ids)
-            raise _no_field(connection, sources, f"{key}.id", wanted, with_rows[0], layouts)
+            raise _no_field(connection, sources_file, f"{key}.id", wanted, with_rows[0], layouts)
         if settings.updated_at and updated_at is None:
             place = f"{key}.updated_at"
-            raise _no_field(connection, sources, place, settings.updated_at, with_rows[0], layouts)
+            raise _no_field(
+                connection, sources_file, place, settings.updated_at, with_rows[0], layouts
+            )
     return DocumentFiles(with_rows, layouts, id_field or "_id", updated_at)
 
 
 def _no_field(
     connection: Connection,
-    sources: Sources,
+    sources_file: Path,
     key: str,
     wanted: str,
     file: SourceFile,
@@ -641,12 +647,12 @@ def _no_field(
     layout = layouts[file.name]
     there = _column_names(connection, file, layout) if layout else []
     return InputError(
-        f"{sources.file}: {key}: there is no {wanted} in {file.name}{_near(wanted, there)}"
+        f"{sources_file}: {key}: there is no {wanted} in {file.name}{_near(wanted, there)}"
     )
 
 
-def documents_select(documents: DocumentFiles) -> str | None:
-    """A query for `raw.replace_documents`: file, _id, updated_at, doc. None without any rows."""
+def _documents_select(documents: DocumentFiles) -> str | None:
+    """A query for `replace_documents`: file, _id, updated_at, doc. None without any rows."""
     selects = []
     for file in documents.files:
         layout = documents.layouts[file.name]
@@ -677,7 +683,7 @@ def documents_select(documents: DocumentFiles) -> str | None:
 
 
 def _list_files(
-    settings: EventsSource | DocumentsSource, key: str, sources_file: Path
+    settings: FileEvents | FileDocuments, key: str, sources_file: Path
 ) -> dict[str, SourceFile]:
     """The files of all paths and globs by name, in order of name."""
     folder = sources_file.absolute().parent

@@ -1,18 +1,41 @@
 """Loading: from the sources that are configured to the raw layer in DuckDB."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Literal, Protocol
 
 from viewer_personas import files, raw
 from viewer_personas.config import Sources
 from viewer_personas.database import connect
 from viewer_personas.errors import InputError
+from viewer_personas.raw import Report
 
-Report = Callable[[str, int, int], None]
+
+class EventsDriver(Protocol):
+    """A source of events as it is now; made by the driver's `inspect_events`."""
+
+    def identities(self) -> dict[date, str]:
+        """What the source says of every day that it covers (see `raw.slices.source_identity`)."""
+
+    def warnings(self) -> list[str]:
+        """What is odd about the source, one sentence each."""
+
+    def remember(self, connection: raw.Connection) -> None:
+        """Write what the driver itself needs to know the next time."""
+
+    def batches(self, stale: dict[date, str]) -> Iterator[raw.SliceBatch]:
+        """The stale days with their identities, as batches that can be replaced one by one."""
+
+
+class DocumentsDriver(Protocol):
+    """A source of contents or users; made by the driver's `inspect_documents`."""
+
+    def load(self, connection: raw.Connection, table: str) -> list[str]:
+        """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings."""
 
 
 @dataclass
@@ -57,10 +80,9 @@ def load(
     if since and until and since > until:
         raise InputError(f"--since {since} is after --until {until}: swap them")
     with _connect_to_check(database) as connection:
-        contents = files.inspect_documents(connection, sources, "contents")
-        users = files.inspect_documents(connection, sources, "users")
-        events = files.inspect_events(connection, sources)
-        files.scan_days(connection, events, report)
+        contents = _inspect_documents(connection, sources, "contents")
+        users = _inspect_documents(connection, sources, "users")
+        events = _inspect_events(connection, sources, report)
     with connect(database) as connection:
         summary = LoadSummary(run_id=str(uuid.uuid4()), warnings=events.warnings())
         raw.create_raw_tables(connection)
@@ -69,6 +91,24 @@ def load(
         _load_events(connection, events, since or date.min, until or date.max, summary, report)
         _count(connection, summary)
     return summary
+
+
+def _inspect_events(connection: raw.Connection, sources: Sources, report: Report) -> EventsDriver:
+    settings = sources.events
+    if settings.driver == "files":
+        return files.inspect_events(connection, settings, sources.file, report)
+    raise NotImplementedError
+
+
+def _inspect_documents(
+    connection: raw.Connection, sources: Sources, key: Literal["contents", "users"]
+) -> DocumentsDriver | None:
+    settings = sources.contents if key == "contents" else sources.users
+    if settings is None:
+        return None
+    if settings.driver == "files":
+        return files.inspect_documents(connection, settings, sources.file, key)
+    raise NotImplementedError
 
 
 @contextmanager
@@ -85,37 +125,32 @@ def _connect_to_check(database: Path) -> Iterator[raw.Connection]:
 def _load_documents(
     connection: raw.Connection,
     table: str,
-    documents: files.DocumentFiles | None,
+    documents: DocumentsDriver | None,
     summary: LoadSummary,
     report: Report,
 ) -> None:
     report(f"Loading {table}", 0, 1)
-    before = raw.scalar(connection, f"select count(*) from raw.{table}")
-    if documents is None:
+    if documents:
+        summary.warnings += documents.load(connection, table)
+    else:
+        before = raw.scalar(connection, f"select count(*) from raw.{table}")
+        raw.replace_documents(connection, table, None)
         if before:
             summary.warnings.append(
                 f"{table} are configured no more: {before} documents were removed"
-            )
-        raw.replace_documents(connection, table, None)
-    else:
-        with files.readable(documents.files):
-            repeated = raw.replace_documents(connection, table, files.documents_select(documents))
-        if repeated:
-            summary.warnings.append(
-                f"{table}: {repeated} documents repeat the id of another and were left out"
             )
     report(f"Loading {table}", 1, 1)
 
 
 def _load_events(
     connection: raw.Connection,
-    events: files.EventFiles,
+    events: EventsDriver,
     since: date,
     until: date,
     summary: LoadSummary,
     report: Report,
 ) -> None:
-    files.remember_files(connection, events)
+    events.remember(connection)
     wanted = events.identities()
     stored = raw.stored_identities(connection)
     gone = [day for day in sorted(stored) if day not in wanted and since <= day <= until]
@@ -129,10 +164,10 @@ def _load_events(
     summary.slices_removed = len(gone)
     if gone:
         summary.warnings.append(
-            f"{len(gone)} days are covered by no file any more and were removed: "
+            f"{len(gone)} days are covered by the source no more and were removed: "
             f"{gone[0]} to {gone[-1]}"
         )
-    for batch in files.event_batches(events, stale):
+    for batch in events.batches(stale):
         report("Loading days of events", summary.slices_loaded, len(stale))
         changes = raw.replace_slices(connection, batch, summary.run_id)
         summary.slices_loaded += changes.slices

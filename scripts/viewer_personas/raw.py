@@ -8,6 +8,8 @@ from datetime import date
 import duckdb
 
 Connection = duckdb.DuckDBPyConnection
+Report = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is in all."""
 
 _TABLES = """
 create schema if not exists raw;
@@ -34,6 +36,8 @@ create table if not exists raw.slices (
     loaded_at timestamp,
     run_id varchar
 );
+-- whether the source is still writing the day: what is there is loaded, but the day is not over
+alter table raw.slices add column if not exists is_open boolean default false;
 create table if not exists raw.rejected_events (
     source varchar,
     source_date date,
@@ -90,11 +94,13 @@ class SliceBatch:
 
     `identities` says for each day what the source says of it (see `raw.slices.source_identity`).
     `land` inserts the rows of exactly these days into `raw.events`, and the rows of these days that
-    cannot be events into `raw.rejected_events`; it runs inside the transaction.
+    cannot be events into `raw.rejected_events`; it runs inside the transaction. `open_days` are
+    those that the source is still writing.
     """
 
     identities: dict[date, str]
     land: Callable[[Connection], None]
+    open_days: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def replace_slices(connection: Connection, batch: SliceBatch, run_id: str) -> Sl
         _delete_days(connection, ["events", "rejected_events"], days)
         batch.land(connection)
         duplicates = _remove_duplicates(connection, days)
-        _write_slices(connection, batch.identities, duplicates, run_id)
+        _write_slices(connection, batch, duplicates, run_id)
         after = _versions(connection, days)
     changed = sum(after[day] != before.get(day) for day in days)
     return SliceChanges(slices=len(days), changed=changed)
@@ -230,11 +236,11 @@ def _keep_smallest(connection: Connection, parameters: dict[str, object]) -> Non
 
 def _write_slices(
     connection: Connection,
-    identities: dict[date, str],
+    batch: SliceBatch,
     duplicates: dict[date, int],
     run_id: str,
 ) -> None:
-    days = sorted(identities)
+    days = sorted(batch.identities)
     _delete_days(connection, ["slices"], days)
     # md5 and not hash(): a version is compared with one that an older DuckDB may have written.
     # A sum does not depend on the order of the rows, and unlike xor it sees a row that came twice.
@@ -244,7 +250,8 @@ def _write_slices(
         with wanted as (
             select unnest($days) as source_date,
                 unnest($identities) as source_identity,
-                unnest($duplicates) as duplicate_count
+                unnest($duplicates) as duplicate_count,
+                unnest($open) as is_open
         ),
         loaded as (
             select source_date,
@@ -267,15 +274,17 @@ def _write_slices(
             coalesce(rejected_count, 0),
             duplicate_count,
             now() at time zone 'UTC',
-            $run_id
+            $run_id,
+            is_open
         from wanted
         left join loaded using (source_date)
         left join rejected using (source_date)
         """,
         {
             **_days_parameters(days),
-            "identities": [identities[day] for day in days],
+            "identities": [batch.identities[day] for day in days],
             "duplicates": [duplicates.get(day, 0) for day in days],
+            "open": [day in batch.open_days for day in days],
             "run_id": run_id,
         },
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from viewer_personas.config import load_sources
+from viewer_personas.config import FileDocuments, FileEvents, load_sources
 from viewer_personas.errors import InputError
 
 
@@ -34,10 +34,12 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
             "users:    {driver: files, path: [data/a.jsonl, data/b.jsonl], id: key}\n",
         )
     )
+    assert isinstance(sources.events, FileEvents)
     assert sources.events.paths() == ["data/events/*.parquet"]
     assert sources.events.columns.given()["user_id"] == "viewer"
     assert sources.contents is not None and sources.contents.id is None
-    assert sources.users is not None and sources.users.paths() == ["data/a.jsonl", "data/b.jsonl"]
+    assert isinstance(sources.users, FileDocuments)
+    assert sources.users.paths() == ["data/a.jsonl", "data/b.jsonl"]
 
 
 EVENTS = "driver: files, path: e.csv"
@@ -70,8 +72,8 @@ EVENTS = "driver: files, path: e.csv"
         ("events: {path: e.csv}", "events.driver: is missing"),
         (f"contents: {{{EVENTS}}}", "events: is missing"),
         (
-            "events: {driver: druid, url: x}",
-            "events.driver: 'druid' is no known driver: only files so far",
+            "events: {driver: kafka, url: x}",
+            "events.driver: 'kafka' is no known driver: there are files and druid",
         ),
         (
             "events: {driver: files, path: 5}",
@@ -143,7 +145,9 @@ def test_variables_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("EVENTS_FOLDER", "/data")
     text = "events: {driver: files, path: ['${EVENTS_FOLDER}/x/*.csv', b.csv]}"
-    assert load_sources(write(tmp_path, text)).events.paths() == ["/data/x/*.csv", "b.csv"]
+    events = load_sources(write(tmp_path, text)).events
+    assert isinstance(events, FileEvents)
+    assert events.paths() == ["/data/x/*.csv", "b.csv"]
 
 
 def test_an_unset_variable_is_named_with_its_key(

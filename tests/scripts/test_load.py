@@ -495,13 +495,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.write("events.csv", [event()])
-    insert = files_driver.remember_files
+    remember = files_driver.EventFiles.remember
 
     def remember_and_change(*arguments: Any) -> None:
-        insert(*arguments)
+        remember(*arguments)
         service.write("events.csv", [event(), event()])
 
-    monkeypatch.setattr(files_driver, "remember_files", remember_and_change)
+    monkeypatch.setattr(files_driver.EventFiles, "remember", remember_and_change)
     assert service.fails() == "events.csv: changed while it was read. Load again."
     assert service.query("select count(*) from raw.events") == [(0,)]
 
@@ -584,7 +584,7 @@ def test_a_vanished_file_takes_its_rows_along(service: Service) -> None:
     (service.folder / "events_2.csv").unlink()
     summary = service.load()
     assert summary.warnings == [
-        "1 days are covered by no file any more and were removed: 2025-01-03 to 2025-01-03"
+        "1 days are covered by the source no more and were removed: 2025-01-03 to 2025-01-03"
     ]
     assert (summary.slices_removed, summary.slices_total, summary.rejected) == (1, 2, 0)
     assert summary.events == 2
