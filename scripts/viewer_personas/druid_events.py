@@ -388,6 +388,7 @@ def _rows_query(days: DruidDays, day: date, which: str = "all") -> str:
 
 
 def _user(days: DruidDays) -> str:
+    # To be compared by = and > only: Druid 27 takes a null for different from '', and so keeps it.
     return f"CAST({identifier(days.columns['user_id'])} AS VARCHAR)"
 
 
@@ -439,7 +440,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
     return (
         f"SELECT {', '.join(selected)} FROM {identifier(days.settings.datasource)}"
-        f" WHERE {_between(first, end)} AND {_user(days)} IS NOT NULL AND {_user(days)} <> ''"
+        f" WHERE {_between(first, end)} AND {_user(days)} > ''"
         f" GROUP BY {', '.join([*keys, quarter])}"
     )
 
