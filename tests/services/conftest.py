@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -70,9 +69,3 @@ def mongo_database(request: pytest.FixtureRequest) -> str:
 def unique_name(request: pytest.FixtureRequest) -> str:
     """The name of the test with a number, short enough for MongoDB."""
     return f"{re.sub(r'[^a-z0-9]+', '_', request.node.name.lower())[:40]}_{next(NUMBERS)}"
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A directory for a server of the test's own."""
-    return tmp_path / "server"

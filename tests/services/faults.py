@@ -130,15 +130,11 @@ class Certificate:
 def self_signed(directory: Path) -> Certificate:
     """Make a certificate in the directory."""
     certificate = Certificate(directory / "certificate.pem", directory / "key.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        + ["-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-        + ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-        + ["-keyout", str(certificate.key), "-out", str(certificate.file)],
-        check=True,
-        capture_output=True,
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += " -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
+    command += " -addext keyUsage=critical,digitalSignature,keyCertSign"
+    files = ["-keyout", str(certificate.key), "-out", str(certificate.file)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return certificate
 
 
@@ -258,6 +254,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         """Pass one request on and its answer back, unless a fault says otherwise."""
+        assert "Transfer-Encoding" not in self.headers, "a body in chunks cannot be read here"
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         shown = dict(self.headers.items())
         if "Authorization" in shown:
@@ -289,8 +286,8 @@ class Handler(BaseHTTPRequestHandler):
     def pass_back(self, answer: http.client.HTTPResponse, fault: Fault | None) -> None:
         """Send the answer, broken by the fault."""
         if isinstance(fault, CutBody):
-            text, whole = cut(answer, fault)
-            if whole:
+            text, too_short = cut(answer, fault)
+            if too_short:
                 error = f"{fault} found only {len(text)} bytes: {text[-200:]!r}"
                 self.server.proxy.errors.append(ValueError(error))
             pieces = iter([gzipped(text) if is_gzipped(answer) else text])
@@ -367,7 +364,7 @@ def pieces_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def cut(answer: http.client.HTTPResponse, fault: CutBody) -> tuple[bytes, bool]:
-    """The text of the body up to where the fault cuts it, and whether that is all of it."""
+    """The text of the body up to where the fault cuts it, and whether it was too short for that."""
     unpack = zlib.decompressobj(wbits=31).decompress if is_gzipped(answer) else bytes
     text = b""
     for piece in pieces_of(answer):
@@ -381,4 +378,5 @@ def cut(answer: http.client.HTTPResponse, fault: CutBody) -> tuple[bytes, bool]:
         end = (start + text.find(b"\n", fault.after)) // 2
     else:
         end = fault.after
-    return text[:end], not 0 < end < len(text.rstrip(b"\n"))
+    too_short = fault.after >= len(text.rstrip(b"\n")) or (fault.at != "byte" and end == 0)
+    return text[:end], too_short
