@@ -368,7 +368,7 @@ def test_a_server_that_restarts_in_the_middle(
     four_days: tuple[str, list[dict[str, Any]]],
 ) -> None:
     druid_proxy.arm(Call(druid.restart, after=5_000), when=asks_for_rows)
-    service.load_druid(druid_proxy.url, four_days[0], attempts=9, first_wait_seconds=0.5)
+    service.load_druid(druid_proxy.url, four_days[0], attempts=30, first_wait_seconds=0.5)
     service.load_files(four_days[1])
     assert service.tables("druid") == service.tables("files")
 
