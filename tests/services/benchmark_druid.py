@@ -33,6 +33,8 @@ from viewer_personas.druid_events import inspect_events
 from viewer_personas.load import load
 
 FIRST_DAY = date(2026, 1, 1)
+BEATS = 30
+"""Events of a play: its start, then a heartbeat a minute."""
 COLUMNS = {
     "ts": "bigint",
     "user_id": "varchar",
@@ -70,15 +72,18 @@ def generate(folder: Path, days: int, rows: int) -> list[Path]:
         duckdb.execute(
             f"""
             copy (
-                select epoch_ms(timestamp '{FIRST_DAY}' + interval (i % {days}) day)
-                        + hash(i) % 86400000 as ts,
-                    'viewer ' || hash(i, 1) % 50000 as user_id,
-                    'content ' || floor(power(random(), 3) * 5000)::integer as content_id,
-                    case when i % 4 = 0 then 'browse' else 'heartbeat' end as event_type,
-                    case when i % 4 > 0 then hash(i, 2) % 60 end::double as watch_seconds,
-                    case i % 3 when 0 then 'tv' when 1 then 'phone' else 'web' end as device
-                from range({days * rows}) as numbers (i)
-                where i % 2 = {half}
+                select epoch_ms(timestamp '{FIRST_DAY}' + interval (play % {days}) day)
+                        + hash(play) % 82800000 + beat * 60000 as ts,
+                    'viewer ' || hash(play, 1) % 50000 as user_id,
+                    'content ' || hash(play, 2) % 5000 as content_id,
+                    case when beat = 0 then 'start' else 'heartbeat' end as event_type,
+                    case when beat > 0 then 60.0 end as watch_seconds,
+                    case play % 3 when 0 then 'tv' when 1 then 'phone' else 'web' end as device
+                from (
+                    select i // {BEATS} as play, i % {BEATS} as beat
+                    from range({days * rows}) as numbers (i)
+                ) as beats
+                where play % 2 = {half}
             ) to '{file}' (format json, compression gzip)
             """
         )
