@@ -7,8 +7,8 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness distributions
-.PHONY: compare-methods compare-clusters benchmark kill-test clean
+.PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
+.PHONY: distributions compare-methods compare-clusters benchmark kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

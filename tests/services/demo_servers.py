@@ -114,7 +114,7 @@ def main() -> int:
             database = folder / "demo.duckdb"
             console.print(f"personas run --sources {file.name} --to druid\n")
             personas = Path(sys.executable).with_name("personas")
-            options = ["--sources", file, "--database", database, "--to", "druid"]
+            options = ["--sources", str(file), "--database", str(database), "--to", "druid"]
             done = subprocess.run([personas, "run", *options], cwd=PROJECT, check=False)
             if done.returncode == 0:
                 console.print(f"\nIn Druid:\n\n{QUERY}\n")
