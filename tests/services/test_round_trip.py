@@ -30,7 +30,7 @@ def test_tables_out_of_servers_are_those_out_of_files_and_arrive_in_druid(
         lines = [json.dumps(document) for document in demo_servers.documents(folder, name)]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
-    from_files = Service(folder)
+    from_files = Service(tmp_path / "files")
     load(load_sources(folder / "sources.yml"), from_files.database)
     build(from_files.database, variables=VARIABLES, tests=False)
 
