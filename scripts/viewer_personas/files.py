@@ -28,6 +28,7 @@ from viewer_personas.raw import (
     SliceBatch,
     replace_documents,
     scalar,
+    text_as_time,
     transaction,
 )
 
@@ -575,17 +576,7 @@ def _time_expression(column: str, column_type: str, epoch_unit: str | None) -> s
         return f"try_cast({column} as timestamp)"
     if "ZONE" in column_type:
         return f"({column} at time zone 'UTC')"
-    # What the cast alone does not read: the basic format 20250101T100000Z, a decimal comma, blanks.
-    extended = (
-        f"regexp_replace(upper(trim({column}::varchar)), "
-        r"'^(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)[.,]?(\d*)', "
-        r"'\1-\2-\3T\4:\5:\6.\7')"
-    )
-    # The session is in UTC (see database.connect), so a text without a zone is read as UTC.
-    return (
-        f"(coalesce(try_cast({column}::varchar as timestamptz), "
-        f"try_cast({extended} as timestamptz)) at time zone 'UTC')"
-    )
+    return text_as_time(column)
 
 
 def _is_time(column_type: str) -> bool:
