@@ -617,6 +617,8 @@ _SIZES = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127
 
 def _source_key(document: bytes) -> bytes:
     """The _id of a document as in BSON: its type and its bytes, which nothing needs to read."""
+    if document[4:9] == b"\7_id\0":  # an ObjectId in front, as nearly always
+        return b"\7" + document[9:21]
     position = 4
     while (kind := document[position]) != 0:
         name_end = document.index(0, position + 1)
@@ -702,9 +704,10 @@ def _distant_datetime_text(value: DatetimeMS) -> str:
 
 
 def _decimal_text(value: Decimal128) -> str:
-    if not value.to_decimal().is_finite():
+    number = value.to_decimal()
+    if not number.is_finite():
         raise ValueError("not a number")
-    return str(value)
+    return str(number)
 
 
 def _base64(value: bytes) -> str:

@@ -416,17 +416,29 @@ def _delete_rejected_documents(connection: Connection, table: str) -> None:
 
 
 def _insert_documents(connection: Connection, table: str) -> None:
+    # To compare all documents with all would cost as much as reading them; few are there twice.
+    connection.execute(
+        """
+        create or replace temp table repeated_ids as
+        select _id from documents where _id is not null group by _id having count(*) > 1
+        """
+    )
     connection.execute(
         f"""
         insert into raw.{table}
         select _id, updated_at, doc
         from documents
-        where _id is not null
+        where _id is not null and _id not in (select _id from repeated_ids)
+        union all
+        select _id, updated_at, doc
+        from documents
+        semi join repeated_ids using (_id)
         qualify row_number() over (
             partition by _id order by updated_at desc nulls last, doc::varchar desc
         ) = 1
         """
     )
+    connection.execute("drop table repeated_ids")
     connection.execute(
         """
         insert into raw.rejected_events
