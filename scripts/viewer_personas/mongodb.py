@@ -13,6 +13,7 @@ import json
 import math
 import struct
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class MongoCollection:
                 key, wanted, there = f"{self.key}.database", settings.database, []
                 what = f"database {wanted}, or nothing in it that may be read,"
                 with suppress(PyMongoError):
-                    there = client.list_database_names()
+                    there = [name for name in client.list_database_names() if name != wanted]
         raise InputError(
             f"{self.sources_file}: {key}: there is no {what} on {self._hosts()}"
             f"{_near(wanted, there)}"
@@ -123,13 +124,13 @@ class MongoCollection:
                     code = getattr(error, "code", None)
                     if code is not None and code not in _SNAPSHOT_GONE | _NO_SNAPSHOTS:
                         raise
-                warnings = _Read(self, client, None, connection, table).run()
+                found = _Read(self, client, None, connection, table).run()
                 if code in _SNAPSHOT_GONE:
-                    warnings.append(
+                    found.append(
                         f"{table}: the server keeps no snapshot for as long as the read took, so "
                         "documents that changed meanwhile may be of different moments"
                     )
-                return warnings
+                return found
             return _Read(self, client, None, connection, table).run()
 
     def name(self) -> str:
@@ -178,7 +179,10 @@ class MongoCollection:
                 raise InputError(f"{place}.ca_file: there is no file {ca_file}")
             options |= {"tls": True, "tlsCAFile": str(ca_file)}
         try:
-            return MongoClient(settings.uri.get_secret_value(), **options)
+            with warnings.catch_warnings():
+                # An option that is misspelt would otherwise be left out, and nobody told.
+                warnings.simplefilter("error", UserWarning)
+                return MongoClient(settings.uri.get_secret_value(), **options)
         except InvalidURI:
             # Its text may quote what it takes for a port or a host: part of a password.
             raise InputError(
@@ -186,7 +190,7 @@ class MongoCollection:
                 "characters such as : / ? # @ must be percent-encoded; or use the keys user and "
                 "password."
             ) from None
-        except (PyMongoError, OSError, TypeError, ValueError) as error:
+        except (PyMongoError, OSError, TypeError, ValueError, UserWarning) as error:
             raise InputError(
                 f"{place}: the settings make no connection: {self._shown(error)}"
             ) from None
@@ -312,21 +316,21 @@ class _Read:
         return self._warnings(repeated, stored)
 
     def _warnings(self, repeated: int, stored: int) -> list[str]:
-        warnings = []
+        found = []
         if repeated:
-            warnings.append(
+            found.append(
                 f"{self.table}: {repeated} documents repeat the id of another and were left out"
             )
         if self.not_numbers:
-            warnings.append(
+            found.append(
                 f"{self.table}: {self.not_numbers} values in {self.documents_with_not_numbers} "
                 "documents are not a number or infinite, and were stored as null"
             )
         if stored and not raw.scalar(self.connection, f"select count(*) from raw.{self.table}"):
-            warnings.append(
+            found.append(
                 f"{self.table}: {self.source.name()} is empty: {stored} documents were removed"
             )
-        return warnings
+        return found
 
     # --- reading
 
