@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote_plus
 from uuid import UUID
 
@@ -565,8 +565,7 @@ def _folder_beside(connection: raw.Connection) -> Iterator[Path]:
 # --- BSON as it comes from the server ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ReadDocument:
+class ReadDocument(NamedTuple):
     """One document as it is stored.
 
     source_key: its _id as in BSON, in hexadecimal; text: the document as JSON; not_numbers: values
