@@ -7,7 +7,6 @@ what was read. Documents and ids wait in files meanwhile, never in memory.
 """
 
 import base64
-import difflib
 import hashlib
 import json
 import math
@@ -48,6 +47,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from viewer_personas import raw
 from viewer_personas.config import MongoDocuments
 from viewer_personas.errors import InputError, PersonasError, Unreachable
+from viewer_personas.event_rows import literal, near, time_expression
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -106,7 +106,7 @@ class MongoCollection:
                     there = [name for name in client.list_database_names() if name != wanted]
         raise InputError(
             f"{self.sources_file}: {key}: there is no {what} on {self._hosts()}"
-            f"{_near(wanted, there)}"
+            f"{near(wanted, sorted(there)) if there else ''}"
         )
 
     def load(self, connection: raw.Connection, table: str) -> list[str]:
@@ -471,7 +471,7 @@ class _Read:
         """
         path = folder / "wanted"
         number = raw.scalar(
-            self.connection, f"copy ({wanted}) to '{_escaped(path)}' (header false)"
+            self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)"
         )
         while number:
             with _Lines(folder / "missed") as lines:
@@ -482,7 +482,7 @@ class _Read:
             )
             self._documents_from(lines, "insert into documents")
             number = raw.scalar(
-                self.connection, f"copy ({wanted}) to '{_escaped(path)}' (header false)"
+                self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)"
             )
         self._execute("drop table present_keys", "drop table known_keys")
 
@@ -503,11 +503,11 @@ class _Read:
             f"""
             {into}
             select source_key,
-                '{_escaped(self.source.name())}' as file,
+                {literal(self.source.name())} as file,
                 case
                     when reason is null then nullif(doc ->> {_pointer(self.settings.id)}, '')
                 end as _id,
-                {raw.text_as_time(f"(doc ->> {updated_at})")} as updated_at,
+                {time_expression(f"(doc ->> {updated_at})", "VARCHAR", None)} as updated_at,
                 doc,
                 reason
             from {_table_of(lines.path, columns, lines.longest)}
@@ -548,7 +548,7 @@ def _table_of(path: Path, columns: list[str], longest: int = 0) -> str:
     room = max(2_000_000, longest + 1)
     buffer = f", buffer_size = {2 * room}" if longest >= 2_000_000 else ""
     return (
-        f"read_csv('{_escaped(path)}', delim = '\t', quote = '', escape = '', header = false, "
+        f"read_csv({literal(str(path))}, delim = '\t', quote = '', escape = '', header = false, "
         f"auto_detect = false, columns = {{{types}}}, max_line_size = {room}{buffer})"
     )
 
@@ -786,19 +786,7 @@ def _offers_snapshots(client: Client) -> bool:
     return is_set and hello["maxWireVersion"] >= _SNAPSHOTS_SINCE_WIRE_VERSION
 
 
-def _near(wanted: str, there: list[str]) -> str:
-    if not there:
-        return ""
-    near = difflib.get_close_matches(wanted, there, n=3)
-    listed = ", ".join(sorted(there)[:20]) + (", …" if len(there) > 20 else "")
-    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {listed}"
-
-
 def _pointer(path: str) -> str:
     """A dotted path as a JSON pointer in SQL."""
     names = [name.replace("~", "~0").replace("/", "~1") for name in path.split(".")]
-    return f"'/{_escaped('/'.join(names))}'"
-
-
-def _escaped(text: object) -> str:
-    return str(text).replace("'", "''")
+    return literal("/" + "/".join(names))

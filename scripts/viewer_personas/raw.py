@@ -446,18 +446,3 @@ def _insert_documents(connection: Connection, table: str) -> None:
         """,
         [f"{table}: "],
     )
-
-
-def text_as_time(text: str) -> str:
-    """SQL for a timestamp in UTC from ISO 8601 text, null where it cannot be read as a time."""
-    # What the cast alone does not read: the basic format 20250101T100000Z, a decimal comma, blanks.
-    extended = (
-        f"regexp_replace(upper(trim({text}::varchar)), "
-        r"'^(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)[.,]?(\d*)', "
-        r"'\1-\2-\3T\4:\5:\6.\7')"
-    )
-    # The session is in UTC (see database.connect), so a text without a zone is read as UTC.
-    return (
-        f"(coalesce(try_cast({text}::varchar as timestamptz), "
-        f"try_cast({extended} as timestamptz)) at time zone 'UTC')"
-    )

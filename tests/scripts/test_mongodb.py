@@ -214,7 +214,7 @@ def collection(**settings: Any) -> mongodb.MongoCollection:
         "collection": "contents",
         "timeout_seconds": 0.2,
     }
-    given = {
+    given: Any = {
         key: SecretStr(value) if key in ("uri", "password") else value
         for key, value in {**defaults, **settings}.items()
     }

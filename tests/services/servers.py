@@ -489,13 +489,23 @@ class DruidServer(JavaServer):
         task()
         new = self.segments(datasource) - before
         if wait:
-            wait_for(
-                lambda: (
-                    new <= self.available_segments(datasource)
-                    and columns <= self.columns(datasource)
-                ),
-                f"{len(new)} new segments of {datasource} to be available",
-            )
+            self.wait_until_available(datasource, new, columns)
+
+    def wait_until_available(
+        self, datasource: str, segments: set[str], columns: set[str] | None = None
+    ) -> None:
+        """Wait until queries are answered from these segments, after a start for example.
+
+        The broker finds segments and columns one after the other; a query for a column that it has
+        not found yet is refused.
+        """
+        wait_for(
+            lambda: (
+                segments <= self.available_segments(datasource)
+                and (columns or {"__time"} if segments else set()) <= self.columns(datasource)
+            ),
+            f"{len(segments)} segments of {datasource} to be available",
+        )
 
 
 def start_druid(

@@ -388,7 +388,7 @@ def test_of_equal_ids_the_right_one_stays_however_they_come_and_go(
         clock.append(NOW + timedelta(hours=2 * step))
         for _ in range(chance.randrange(6)):
             key = chance.choice([1, 2, "1", "2", ObjectId(b"aaaaaaaaaaaa"), 1.5])
-            document = {"name": chance.choice(["a", "b", "c", "", None]), "step": step}
+            document: Row = {"name": chance.choice(["a", "b", "c", "", None]), "step": step}
             if chance.random() < 0.2:
                 document["until"] = DISTANT
             if chance.random() < 0.8:
@@ -587,7 +587,7 @@ def test_a_server_that_is_gone(java: None, tmp_path: Path) -> None:
         before = shop.state()
         shop.client.close()
     command = "from viewer_personas.cli import main; main()"
-    options = ["--sources", tmp_path / "sources.yml", "--database", shop.database]
+    options = ["--sources", str(tmp_path / "sources.yml"), "--database", str(shop.database)]
     ran = subprocess.run(
         [sys.executable, "-c", command, "load", *options], capture_output=True, text=True
     )

@@ -13,7 +13,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +92,19 @@ def calls(tools: Path, name: str) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_two_processes_that_want_the_same_build_make_one(tools: Path, source: Path) -> None:
-    ask = (
-        f"from services.builds import build; from pathlib import Path; build(Path({str(source)!r}))"
-    )
-    both = [subprocess.Popen([sys.executable, "-c", ask], cwd=builds.HERE.parent) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+def test_second_process_waits_for_the_build_of_the_first(
+    tools: Path, source: Path, tmp_path: Path
+) -> None:
+    built = build(source)
+    kept = built.rename(tmp_path / "kept")
+    ask = f"from services.builds import *; build(Path({str(source)!r}))"
+    lock = tmp_path / "cache" / "source.lock"
+    with builds.locked(lock):
+        second = subprocess.Popen([sys.executable, "-c", ask], cwd=builds.HERE.parent)
+        files = psutil.Process(second.pid).open_files
+        wait_for(lambda: str(lock) in {file.path for file in files()}, "the second to ask")
+        kept.rename(built)
+    assert second.wait() == 0
     assert calls(tools, "mvn") == 1
 
 
@@ -201,11 +207,12 @@ def test_files_become_a_datasource(
 
 def test_killed_druid_comes_back_with_its_data(druid: DruidServer, datasource: str) -> None:
     druid.ingest(datasource, events(7))
+    segments = druid.available_segments(datasource)
     pid, url = druid.pid, druid.url
     druid.kill()
     assert not psutil.pid_exists(pid)
     druid.start()
-    wait_for(lambda: druid.available_segments(datasource), "the segment to be loaded")
+    druid.wait_until_available(datasource, segments)
     assert rows(druid, datasource) == 7
     assert druid.url == url
 
@@ -264,12 +271,11 @@ def test_druid_ends_when_its_standard_input_closes(java: None, tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def films(druid: DruidServer) -> Iterator[str]:
+def films(druid: DruidServer) -> str:
     """A datasource of 5,000 rows, whose gzip answer is more than one piece."""
     name = "films_of_faults"
     druid.ingest(name, events(5000))
-    wait_for(lambda: druid.available_segments(name), "the segment to be loaded")
-    yield name
+    return name
 
 
 class Client:
