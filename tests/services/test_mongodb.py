@@ -4,11 +4,15 @@ import base64
 import json
 import logging
 import random
+import socket
+import socketserver
+import ssl
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from services.faults import self_signed
 from services.servers import MongoServer, start_mongo
 from viewer_personas import mongodb
 from viewer_personas.build import invoke
@@ -664,6 +669,60 @@ def test_the_password_counts_and_is_shown_nowhere(
     with pytest.raises(InputError, match="Set user and password"):
         shop.load()
     shop.client.close()
+
+
+class Forward(socketserver.BaseRequestHandler):
+    """Takes the TLS off a connection and passes everything on."""
+
+    target: tuple[str, int]
+    context: ssl.SSLContext
+
+    def handle(self) -> None:
+        """Serve one connection; one that never becomes TLS is dropped."""
+        with (
+            suppress(OSError),
+            socket.create_connection(self.target) as server,
+            self.context.wrap_socket(self.request, server_side=True) as client,
+        ):
+            back = threading.Thread(target=self.copy, args=(server, client))
+            back.start()
+            self.copy(client, server)
+            back.join()
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while received := source.recv(65536):
+                target.sendall(received)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
+class ForwardServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+def test_tls_with_a_certificate_of_our_own(shop: Shop) -> None:
+    certificate = self_signed(shop.folder)
+    (shop.folder / "other").mkdir()
+    self_signed(shop.folder / "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+    shop.contents.insert_many([{"_id": n} for n in range(9)])
+    target = ("127.0.0.1", shop.server.port)
+    handler = type("Handler", (Forward,), {"target": target, "context": context})
+    with ForwardServer(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        try:
+            settings = {"uri": f"mongodb://127.0.0.1:{proxy.server_address[1]}"}
+            shop.configure(**settings, ca_file="certificate.pem")
+            assert shop.load().contents == 9
+            shop.configure(**settings, ca_file="other/certificate.pem", timeout_seconds=0.5)
+            with pytest.raises(Unreachable, match=r"no server answers .*certificate verify failed"):
+                shop.load()
+        finally:
+            proxy.shutdown()
 
 
 # --- snapshots ------------------------------------------------------------------------------------
