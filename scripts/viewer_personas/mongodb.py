@@ -544,12 +544,12 @@ class _Lines:
 def _table_of(path: Path, columns: list[str], longest: int = 0) -> str:
     """The lines of a file as a table for DuckDB; an empty text is null."""
     types = ", ".join(f"'{name}': '{'json' if name == 'doc' else 'varchar'}'" for name in columns)
-    # The defaults of DuckDB, unless a line does not fit.
+    # Of its own accord DuckDB keeps buffers of 32 MB, and takes no line of more than 2 MB.
     room = max(2_000_000, longest + 1)
-    buffer = f", buffer_size = {2 * room}" if longest >= 2_000_000 else ""
     return (
         f"read_csv({literal(str(path))}, delim = '\t', quote = '', escape = '', header = false, "
-        f"auto_detect = false, columns = {{{types}}}, max_line_size = {room}{buffer})"
+        f"auto_detect = false, columns = {{{types}}}, max_line_size = {room}, "
+        f"buffer_size = {2 * room})"
     )
 
 
