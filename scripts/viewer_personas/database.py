@@ -1,9 +1,11 @@
 """Opening the DuckDB file with the settings that every step shares."""
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
@@ -39,6 +41,24 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def scratch_directory(connection: duckdb.DuckDBPyConnection) -> Iterator[Path]:
+    """A directory of its own for files that do not fit into memory, removed in the end.
+
+    It is where DuckDB spills to, beside the database: the system's own may be in memory. What a
+    run that was killed left there goes first; nobody else has the database open.
+    """
+    row = connection.execute("select current_setting('temp_directory')").fetchone()
+    parent = Path(str(row[0])) if row else Path(".")
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob("personas-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=parent, prefix="personas-") as directory:
+        yield Path(directory)
+    with suppress(OSError):  # DuckDB may be using it
+        parent.rmdir()
 
 
 def attach(

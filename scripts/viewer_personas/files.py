@@ -4,7 +4,6 @@ DuckDB reads the rows; Python only lists the files and looks at their columns.
 """
 
 import csv
-import difflib
 import glob
 import gzip
 import hashlib
@@ -22,6 +21,17 @@ import duckdb
 
 from viewer_personas.config import EventColumns, FileDocuments, FileEvents, FileFormat
 from viewer_personas.errors import InputError
+from viewer_personas.event_rows import (
+    REQUIRED,
+    events_select,
+    is_number,
+    is_time,
+    literal,
+    near,
+    quoted,
+    service_name,
+    time_expression,
+)
 from viewer_personas.raw import (
     Connection,
     Report,
@@ -34,7 +44,6 @@ from viewer_personas.raw import (
 # Part of every slice's identity: raise it when the same file would be read into other rows.
 _READER_VERSION = 1
 _FILES_PER_SCAN = 100
-_REQUIRED = ("user_id", "event_type", "occurred_at")
 _ENDINGS: dict[str, FileFormat] = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -130,7 +139,7 @@ class EventFiles:
 
     def warnings(self) -> list[str]:
         """Files read for the first time that have rows, but none with a readable time."""
-        column = _service_name(self.settings, "occurred_at")
+        column = service_name(self.settings, "occurred_at")
         return [
             f"{name}: no row has a readable {column}; "
             f"all {self.days[name].undated_rows} are in raw.rejected_events"
@@ -164,7 +173,7 @@ class EventFiles:
             if undated:
                 _insert_rejected(connection, self, undated, "occurred_at is null", {})
 
-    def batches(self, stale: dict[date, str]) -> Iterator[SliceBatch]:
+    def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[SliceBatch]:
         """The stale days with their identities, as batches that can be replaced one by one.
 
         Days that share a file are in one batch, so that each file is read once.
@@ -430,19 +439,19 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
     layout = _layout(connection, events, name)
     if layout is None:
         return
-    for ours in _REQUIRED:
+    for ours in REQUIRED:
         if ours in settings.constants.given():
             continue
-        column = _service_name(settings, ours)
+        column = service_name(settings, ours)
         if not _has_column(connection, file, layout, column):
             raise _no_column(connection, events, file, layout, ours, column)
-    time_type = layout.type_of(_service_name(settings, "occurred_at")) or "VARCHAR"
-    if settings.epoch_unit and _is_time(time_type):
+    time_type = layout.type_of(service_name(settings, "occurred_at")) or "VARCHAR"
+    if settings.epoch_unit and is_time(time_type):
         raise InputError(
             f"{events.sources_file}: events.epoch_unit: the times in {name} are no numbers, "
             f"but {time_type}: remove epoch_unit"
         )
-    if not settings.epoch_unit and _is_number(time_type):
+    if not settings.epoch_unit and is_number(time_type):
         raise _no_epoch_unit(events, name)
 
 
@@ -451,7 +460,7 @@ def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
     if not events.new:
         return
     for ours, column in events.settings.columns.given().items():
-        if ours in _REQUIRED:
+        if ours in REQUIRED:
             continue
         missing = None
         # New files first: they nearly always have it, and the others need not be opened again.
@@ -478,12 +487,12 @@ def _no_column(
     there = _column_names(connection, file, layout)
     return InputError(
         f"{events.sources_file}: events.columns.{ours}: "
-        f"there is no column {column} in {file.name}{_near(column, there)}"
+        f"there is no column {column} in {file.name}{near(column, there)}"
     )
 
 
 def _no_epoch_unit(events: EventFiles, name: str) -> InputError:
-    column = _service_name(events.settings, "occurred_at")
+    column = service_name(events.settings, "occurred_at")
     return InputError(
         f"{events.sources_file}: events.epoch_unit: is not set, but the times in {name} "
         f"(column {column}) are numbers: set it to s or ms"
@@ -495,10 +504,6 @@ def _layout(connection: Connection, events: EventFiles, name: str) -> Layout | N
         file = events.files[name]
         events.layouts[name] = _layout_of(connection, file, events.settings.delimiter)
     return events.layouts[name]
-
-
-def _service_name(settings: FileEvents, ours: str) -> str:
-    return settings.columns.given().get(ours, ours)
 
 
 def _events_select(
@@ -522,79 +527,17 @@ def _events_select(
 def _group_select(
     settings: FileEvents, layout: Layout, files: list[SourceFile], *, with_rows: bool
 ) -> str:
-    constants = settings.constants.given()
-    fields = {
-        ours: _service_name(settings, ours)
-        for ours in EventColumns.model_fields
-        if ours not in constants
-    }
+    def type_of(column: str) -> str | None:
+        return "VARCHAR" if layout.format == "json" else layout.type_of(column)
 
-    def text(ours: str) -> str:
-        if ours in constants:
-            return _literal(constants[ours])
-        if layout.format != "json" and layout.type_of(fields[ours]) is None:
-            return "null::varchar"
-        # CSV cannot tell an empty text from none, so no format does.
-        return f"nullif({_quoted(fields[ours])}::varchar, '')"
-
-    time = _time_expression(
-        _quoted(fields["occurred_at"]),
-        layout.type_of(fields["occurred_at"]) or "VARCHAR",
-        settings.epoch_unit,
+    fields = [service_name(settings, ours) for ours in EventColumns.model_fields]
+    return events_select(
+        settings,
+        type_of,
+        _read(layout, files, fields, with_rows=with_rows),
+        epoch_unit=settings.epoch_unit,
+        extra=[f"{_FILE} as source_file", *([f"{_ROW} as source_row"] if with_rows else [])],
     )
-    seconds = f"try_cast({text('watch_seconds')} as double)"
-    # One time in the year 9999 would stretch the covered days, each of them a slice, over
-    # millennia; one that is not a number would make every sum of minutes it enters not a number.
-    return f"""
-        select {_FILE} as source_file,
-            {text("event_id")} as event_id,
-            {text("user_id")} as user_id,
-            {text("content_id")} as content_id,
-            {text("event_type")} as event_type,
-            case
-                when {time} >= timestamp '1990-01-01' and {time} < timestamp '2100-01-02'
-                    then {time}
-            end as occurred_at,
-            {text("occurred_at")} as time_text,
-            case when isfinite({seconds}) then {seconds} end as watch_seconds,
-            coalesce(try_cast({text("event_count")} as bigint), 1) as event_count,
-            {text("device")} as device
-            {f", {_ROW} as source_row" if with_rows else ""}
-        from {_read(layout, files, list(fields.values()), with_rows=with_rows)}
-    """
-
-
-def _time_expression(column: str, column_type: str, epoch_unit: str | None) -> str:
-    """SQL for a timestamp in UTC, null where the value cannot be read as a time."""
-    if epoch_unit:
-        number = f"try_cast({column} as double)"
-        seconds = number if epoch_unit == "s" else f"({number} / 1e3)"
-        microseconds = f"round({seconds} * 1e6)::bigint"
-        return f"case when {seconds} between 0 and 1e10 then make_timestamp({microseconds}) end"
-    if _is_time(column_type) and "ZONE" not in column_type:
-        return f"try_cast({column} as timestamp)"
-    if "ZONE" in column_type:
-        return f"({column} at time zone 'UTC')"
-    # What the cast alone does not read: the basic format 20250101T100000Z, a decimal comma, blanks.
-    extended = (
-        f"regexp_replace(upper(trim({column}::varchar)), "
-        r"'^(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)[.,]?(\d*)', "
-        r"'\1-\2-\3T\4:\5:\6.\7')"
-    )
-    # The session is in UTC (see database.connect), so a text without a zone is read as UTC.
-    return (
-        f"(coalesce(try_cast({column}::varchar as timestamptz), "
-        f"try_cast({extended} as timestamptz)) at time zone 'UTC')"
-    )
-
-
-def _is_time(column_type: str) -> bool:
-    return column_type.startswith(("TIMESTAMP", "DATE"))
-
-
-def _is_number(column_type: str) -> bool:
-    endings = ("INT", "INTEGER", "FLOAT", "DOUBLE")
-    return column_type.startswith("DECIMAL") or column_type.endswith(endings)
 
 
 # --- contents and users -----------------------------------------------------------------------
@@ -647,7 +590,7 @@ def _no_field(
     layout = layouts[file.name]
     there = _column_names(connection, file, layout) if layout else []
     return InputError(
-        f"{sources_file}: {key}: there is no {wanted} in {file.name}{_near(wanted, there)}"
+        f"{sources_file}: {key}: there is no {wanted} in {file.name}{near(wanted, there)}"
     )
 
 
@@ -664,15 +607,15 @@ def _documents_select(documents: DocumentFiles) -> str | None:
             identifier = f"{_ROW} ->> {_pointer(documents.id_field)}"
             if field_name:
                 value = f"({_ROW} ->> {_pointer(field_name)})"
-                updated_at = _time_expression(value, "VARCHAR", None)
+                updated_at = time_expression(value, "VARCHAR", None)
         else:
             known = layout.type_of(documents.id_field)
-            identifier = f"{_quoted(documents.id_field)}::varchar" if known else "null::varchar"
+            identifier = f"{quoted(documents.id_field)}::varchar" if known else "null::varchar"
             column_type = layout.type_of(field_name) if field_name else None
             if field_name and column_type:
-                updated_at = _time_expression(_quoted(field_name), column_type, None)
+                updated_at = time_expression(quoted(field_name), column_type, None)
         selects.append(
-            f"select {_literal(file.name)} as file, nullif({identifier}, '') as _id, "
+            f"select {literal(file.name)} as file, nullif({identifier}, '') as _id, "
             f"{updated_at} as updated_at, {_ROW} as doc "
             f"from {_read(layout, [file], [], with_rows=True)}"
         )
@@ -814,12 +757,6 @@ def _column_names(connection: Connection, file: SourceFile, layout: Layout) -> l
     return list(row[0]) if row and row[0] else []
 
 
-def _near(wanted: str, there: list[str]) -> str:
-    near = difflib.get_close_matches(wanted, there, n=1)
-    listed = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
-    return f"; did you mean {near[0]}?" if near else f"; there are {listed}"
-
-
 def _by_layout(
     files: Iterable[tuple[SourceFile, Layout | None]],
 ) -> dict[Layout, list[SourceFile]]:
@@ -837,7 +774,7 @@ def _read(layout: Layout, files: list[SourceFile], fields: list[str], *, with_ro
     source = _csv(layout, files) if layout.format == "csv" else _parquet(files)
     if not with_rows:
         return source
-    row = ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name, _ in layout.columns)
+    row = ", ".join(f"{quoted(name)} := {quoted(name)}" for name, _ in layout.columns)
     return f"(select *, to_json(struct_pack({row})) as {_ROW} from {source})"
 
 
@@ -846,10 +783,10 @@ def _parquet(files: list[SourceFile]) -> str:
 
 
 def _csv(layout: Layout, files: list[SourceFile]) -> str:
-    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name, _ in layout.columns)
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name, _ in layout.columns)
     return (
         f"read_csv({_paths(files)}, auto_detect = false, header = true, "
-        f"delim = {_literal(layout.delimiter)}, quote = '\"', escape = '\"', "
+        f"delim = {literal(layout.delimiter)}, quote = '\"', escape = '\"', "
         f"columns = {{{columns}}}, {_FILE_OPTIONS})"
     )
 
@@ -857,7 +794,7 @@ def _csv(layout: Layout, files: list[SourceFile]) -> str:
 def _json_fields(files: list[SourceFile], fields: list[str]) -> str:
     if not files:
         return f"(select null::varchar as {_FILE}, {_no_fields(fields)} where false)"
-    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in dict.fromkeys(fields))
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(fields))
     return (
         f"read_json({_paths(files)}, format = 'newline_delimited', records = true, "
         f"columns = {{{columns}}}, {_FILE_OPTIONS})"
@@ -877,20 +814,20 @@ def _json_rows(files: list[SourceFile], fields: list[str]) -> str:
     # The same conversion as read_json does, so that both ways see the same rows as rejected.
     shape = json.dumps(dict.fromkeys(fields, "VARCHAR"))
     return (
-        f"(select {_ROW}, {_FILE}, unnest(json_transform({_ROW}, {_literal(shape)})) "
+        f"(select {_ROW}, {_FILE}, unnest(json_transform({_ROW}, {literal(shape)})) "
         f"from {_json_objects(files)})"
     )
 
 
 def _no_fields(fields: list[str]) -> str:
-    return ", ".join(f"null::varchar as {_quoted(name)}" for name in dict.fromkeys(fields))
+    return ", ".join(f"null::varchar as {quoted(name)}" for name in dict.fromkeys(fields))
 
 
 _FILE_OPTIONS = f"filename = '{_FILE[1:-1]}', hive_partitioning = false"
 
 
 def _paths(files: list[SourceFile]) -> str:
-    return "[" + ", ".join(_literal(_escaped(file.path)) for file in files) + "]"
+    return "[" + ", ".join(literal(_escaped(file.path)) for file in files) + "]"
 
 
 def _escaped(path: str) -> str:
@@ -900,15 +837,7 @@ def _escaped(path: str) -> str:
 
 def _pointer(field_name: str) -> str:
     """The JSON pointer to a top-level field."""
-    return _literal("/" + field_name.replace("~", "~0").replace("/", "~1"))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return literal("/" + field_name.replace("~", "~0").replace("/", "~1"))
 
 
 def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
-from viewer_personas import files, raw
+from viewer_personas import druid_events, files, raw
 from viewer_personas.config import Sources
 from viewer_personas.database import connect
 from viewer_personas.errors import InputError
@@ -27,8 +27,13 @@ class EventsDriver(Protocol):
     def remember(self, connection: raw.Connection) -> None:
         """Write what the driver itself needs to know the next time."""
 
-    def batches(self, stale: dict[date, str]) -> Iterator[raw.SliceBatch]:
-        """The stale days with their identities, as batches that can be replaced one by one."""
+    def batches(
+        self, connection: raw.Connection, stale: dict[date, str]
+    ) -> Iterator[raw.SliceBatch]:
+        """The stale days with their identities, as batches that can be replaced one by one.
+
+        Raises `Unreachable` where days cannot be read; those before them are complete.
+        """
 
 
 class DocumentsDriver(Protocol):
@@ -74,8 +79,8 @@ def load(
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
     `report` is told what is being done, how much of it is done, and how much there is in all.
     Raises `InputError` for a wrong configuration, before anything is changed, and for a file that
-    cannot be read, in which case slices and tables already replaced are complete and the others
-    are as they were.
+    cannot be read, and `Unreachable` for a server that does not answer, or not with everything. In
+    these cases slices and tables already replaced are complete and the others are as they were.
     """
     if since and until and since > until:
         raise InputError(f"--since {since} is after --until {until}: swap them")
@@ -97,7 +102,7 @@ def _inspect_events(connection: raw.Connection, sources: Sources, report: Report
     settings = sources.events
     if settings.driver == "files":
         return files.inspect_events(connection, settings, sources.file, report)
-    raise NotImplementedError
+    return druid_events.inspect_events(settings, sources.file)
 
 
 def _inspect_documents(
@@ -167,7 +172,7 @@ def _load_events(
             f"{len(gone)} days are covered by the source no more and were removed: "
             f"{gone[0]} to {gone[-1]}"
         )
-    for batch in events.batches(stale):
+    for batch in events.batches(connection, stale):
         report("Loading days of events", summary.slices_loaded, len(stale))
         changes = raw.replace_slices(connection, batch, summary.run_id)
         summary.slices_loaded += changes.slices

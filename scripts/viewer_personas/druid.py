@@ -1,0 +1,405 @@
+"""A client of Druid: SQL with whole answers or an error, the JSON APIs, and the segments.
+
+Metadata comes through pydruid. Its cursor is not used for rows: it takes the beginning of an answer
+that was cut for the whole, and loses rows behind a value that ends in a backslash.
+"""
+
+import json
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pydruid.db
+import requests
+import tenacity
+import urllib3
+
+from viewer_personas.config import DruidServer
+from viewer_personas.errors import InputError, Unreachable
+
+Result = TypeVar("Result")
+
+# What a proxy or a busy Druid answers for a while: too many queries, a server that starts or stops.
+_PASSING = (408, 429, 500, 502, 503, 504)
+_PIECE_BYTES = 1 << 20
+
+
+class Passing(Exception):
+    """A failure that may pass by itself: worth another attempt.
+
+    `status` is that of HTTP, where there was an answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Incomplete(Passing):
+    """Druid answered, but not with everything: cut on the way, or segments were missing."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One row of sys.segments; `start` and `end` are ISO 8601 in UTC, `size` is in bytes."""
+
+    segment_id: str
+    start: str
+    end: str
+    version: str
+    partition_num: int
+    size: int
+    is_published: bool
+    is_available: bool
+    is_realtime: bool
+    is_overshadowed: bool
+    replication_factor: int
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether queries ought to see it and do not."""
+        return self.is_published and not self.is_overshadowed and not self.is_available
+
+
+class Druid:
+    """One Druid server, spoken to as one user.
+
+    `place` names the settings in messages, such as "sources.yml: events"; `folder` is what the path
+    of the CA file is relative to. Nothing is sent before the first call. Every method raises
+    `InputError` where Druid refuses the login or the query, and `Unreachable` where it still does
+    not answer after all attempts. `stop()` ends the waiting of other threads.
+    """
+
+    def __init__(self, server: DruidServer, place: str, folder: Path) -> None:
+        self.server = server
+        self.place = place
+        self._stopping = threading.Event()
+        self._verify: bool | str = True
+        if server.ca_file:
+            ca_file = folder / server.ca_file
+            if not ca_file.is_file():
+                raise InputError(f"{place}.ca_file: there is no file {ca_file}")
+            self._verify = str(ca_file)
+        self._is_logged_in = False
+        self._password = server.password.get_secret_value() if server.password else None
+
+    def stop(self) -> None:
+        """Let calls in other threads end as soon as they can; there are no new ones after it."""
+        self._stopping.set()
+
+    # --- attempts ---------------------------------------------------------------------------------
+
+    def retrying(self) -> tenacity.Retrying:
+        """The attempts that the settings allow, for what raises `Passing`; raises the last one."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Passing),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(self.server.attempts),
+                tenacity.stop_when_event_set(self._stopping),
+            ),
+            wait=tenacity.wait_exponential(multiplier=self.server.first_wait_seconds, max=60),
+            sleep=tenacity.sleep_using_event(self._stopping),
+            reraise=True,
+        )
+
+    def repeat(self, call: Callable[[], Result]) -> Result:
+        """The result of `call`, tried again while it raises `Passing`; at last `Unreachable`."""
+        try:
+            return self.retrying()(call)
+        except Passing as error:
+            attempts = f" ({self.server.attempts} attempts)" if self.server.attempts > 1 else ""
+            raise Unreachable(f"{self.place}: {error}{attempts}") from error
+
+    # --- SQL --------------------------------------------------------------------------------------
+
+    def rows(self, query: str, context: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """A small answer as a list of rows, column -> value."""
+
+        def ask() -> list[dict[str, Any]]:
+            milliseconds = round(self.server.timeout_seconds * 1000)
+            body = _sql(query, {"timeout": milliseconds, **(context or {})})
+            with self._request("POST", "/druid/v2/sql", body) as response:
+                answer = self._read(response)
+            if not answer.endswith(b"\n\n"):
+                raise Incomplete(f"the answer of {self.server.url} was cut")
+            return [json.loads(line) for line in answer.splitlines() if line]
+
+        return self.repeat(ask)
+
+    def stream(self, query: str, target: Path) -> tuple[Path, int]:
+        """Write an answer of any size into a file of JSON lines; returns the file and its rows.
+
+        The file is `target` with .json.gz or .json added, as Druid sent it. One attempt: raises
+        `Passing`, and `Incomplete` where the answer does not end as a whole one does. It ends in an
+        empty line; that it ends well for HTTP and gzip says nothing, for Druid ends a query that
+        failed half-way in the same way.
+        """
+        # No limit but the one of the server: a slice takes the time that it takes.
+        body = _sql(query, {"timeout": 0})
+        with self._request("POST", "/druid/v2/sql", body) as response:
+            is_gzip = response.headers.get("Content-Encoding", "").lower() == "gzip"
+            file = target.with_name(target.name + (".json.gz" if is_gzip else ".json"))
+            inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
+            line_ends, ending = 0, b""
+            with file.open("wb") as written:
+                for piece in self._pieces(response):
+                    text = inflate.decompress(piece) if inflate else piece
+                    line_ends += text.count(b"\n")
+                    ending = (ending + text[-2:])[-2:]
+                    written.write(piece)
+        if ending != b"\n\n" or (inflate and not inflate.eof):
+            raise Incomplete(f"the answer of {self.server.url} was cut after {line_ends} rows")
+        return file, line_ends - 1
+
+    # --- JSON APIs --------------------------------------------------------------------------------
+
+    def get(self, path: str) -> Any:
+        """What a JSON API answers; None for an empty answer."""
+
+        def ask() -> Any:
+            with self._request("GET", path) as response:
+                return _json(self._read(response))
+
+        return self.repeat(ask)
+
+    def post(self, path: str, body: Any) -> Any:
+        """What a JSON API answers to a body.
+
+        Sent again only where Druid said that it is too busy or not there, never where it may have
+        done what was asked.
+        """
+
+        def ask() -> Any:
+            try:
+                with self._request("POST", path, body) as response:
+                    return _json(self._read(response))
+            except Passing as error:
+                if error.status in (429, 503):
+                    raise
+                raise Unreachable(f"{self.place}: {error}") from error
+
+        return self.repeat(ask)
+
+    def delete(self, path: str) -> Any:
+        """What a JSON API answers to DELETE."""
+
+        def ask() -> Any:
+            with self._request("DELETE", path) as response:
+                return _json(self._read(response))
+
+        return self.repeat(ask)
+
+    # --- metadata, through pydruid ----------------------------------------------------------------
+
+    def datasources(self) -> list[str]:
+        """The names of the datasources that can be queried, in order."""
+        rows = self._metadata("TABLE_NAME", "INFORMATION_SCHEMA.TABLES", "TABLE_SCHEMA = 'druid'")
+        return sorted(str(name) for (name,) in rows)
+
+    def columns(self, datasource: str) -> dict[str, str]:
+        """The columns of a datasource with their SQL types; none where there is no such one."""
+        rows = self._metadata(
+            "COLUMN_NAME, DATA_TYPE",
+            "INFORMATION_SCHEMA.COLUMNS",
+            f"TABLE_SCHEMA = 'druid' AND TABLE_NAME = {literal(datasource)}",
+        )
+        return {str(name): str(data_type) for name, data_type in rows}
+
+    def segments(
+        self, datasource: str, first: datetime | None = None, last: datetime | None = None
+    ) -> list[Segment]:
+        """The segments of a datasource, in order; those that overlap [first, last) if given.
+
+        Segments that were dropped or replaced and are still being served are among them.
+        """
+        where = f"datasource = {literal(datasource)}"
+        if first and last:
+            # Text compares as time from the year 0 to 9999; a segment of all times begins before.
+            where += (
+                f" AND (\"start\" < '{iso_time(last)}' AND \"end\" > '{iso_time(first)}'"
+                " OR \"start\" LIKE '-%')"
+            )
+        rows = self._metadata(
+            '"segment_id", "start", "end", "version", "partition_num", "size", "is_published",'
+            ' "is_available", "is_realtime", "is_overshadowed", "replication_factor"',
+            "sys.segments",
+            where,
+        )
+        found = [
+            Segment(
+                segment_id=str(row[0]),
+                start=str(row[1]),
+                end=str(row[2]),
+                version=str(row[3]),
+                partition_num=int(row[4]),
+                size=int(row[5]),
+                is_published=bool(row[6]),
+                is_available=bool(row[7]),
+                is_realtime=bool(row[8]),
+                is_overshadowed=bool(row[9]),
+                replication_factor=int(row[10]),
+            )
+            for row in rows
+        ]
+        return sorted(found, key=lambda segment: segment.segment_id)
+
+    def _metadata(self, columns: str, table: str, where: str) -> list[tuple[Any, ...]]:
+        """Rows of a system table, counted as well: pydruid does not notice a cut answer."""
+
+        def ask() -> list[tuple[Any, ...]]:
+            counted = self._pydruid(f"SELECT COUNT(*) FROM {table} WHERE {where}")
+            rows = self._pydruid(f"SELECT {columns} FROM {table} WHERE {where}")
+            if not counted or counted[0][0] != len(rows):
+                raise Incomplete(f"{self.server.url} counts other rows of {table} than it gives")
+            return rows
+
+        if not self._is_logged_in:
+            # a request of ours first: its errors tell a wrong password from a server that is away
+            self.rows("SELECT 1 AS one")
+            self._is_logged_in = True
+        return self.repeat(ask)
+
+    def _pydruid(self, query: str) -> list[tuple[Any, ...]]:
+        """One query by pydruid, in a thread of its own: pydruid has no time-out."""
+        url = urlsplit(self.server.url)
+        answers: list[list[tuple[Any, ...]] | Exception] = []
+
+        def ask() -> None:
+            try:
+                connection = pydruid.db.connect(
+                    host=url.hostname,
+                    port=url.port or (443 if url.scheme == "https" else 80),
+                    path=f"{url.path}/druid/v2/sql",
+                    scheme=url.scheme,
+                    user=self.server.user,
+                    password=self._password,
+                    context={"timeout": round(self.server.timeout_seconds * 1000)},
+                    ssl_verify_cert=self._verify,
+                )
+                rows = connection.cursor().execute(query).fetchall()
+                answers.append([tuple(row) for row in rows])
+            except Exception as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(self.server.timeout_seconds)
+        if not answers:
+            raise Passing(f"{self.server.url} did not answer in {self.server.timeout_seconds:g} s")
+        if isinstance(answers[0], Exception):
+            raise Passing(f"{self.server.url}: {first_line(str(answers[0]))}") from answers[0]
+        return answers[0]
+
+    # --- HTTP -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _request(self, method: str, path: str, body: Any = None) -> Iterator[requests.Response]:
+        """A request with the login and the time-out; every failure becomes one of ours."""
+        auth = (self.server.user, self._password or "") if self.server.user else None
+        try:
+            with requests.request(
+                method,
+                self.server.url + path,
+                json=body,
+                auth=auth,
+                headers={"Accept-Encoding": "gzip"},
+                verify=self._verify,
+                timeout=self.server.timeout_seconds,
+                stream=True,
+            ) as response:
+                if response.status_code >= 400:
+                    raise self._refusal(response)
+                yield response
+        except requests.exceptions.SSLError as error:
+            raise InputError(
+                f"{self.place}: {self.server.url} has a certificate that is not trusted: name the"
+                f" file of its CA as ca_file ({_reason(error)})"
+            ) from error
+        except requests.RequestException as error:
+            raise Passing(f"{self.server.url} cannot be reached: {_reason(error)}") from error
+
+    def _refusal(self, response: requests.Response) -> Exception:
+        status, message = response.status_code, _error_message(self._read(response))
+        if status in (401, 403):
+            who = f"the user {self.server.user}" if self.server.user else "without a user"
+            return InputError(
+                f"{self.place}: {self.server.url} refuses {who} (HTTP {status}): check user and"
+                " password, and what the user may read and write"
+            )
+        text = f"{self.server.url} answers HTTP {status}: {message}"
+        if status in _PASSING:
+            return Passing(text, status)
+        return InputError(f"{self.place}: {text}")
+
+    def _read(self, response: requests.Response) -> bytes:
+        """The whole body of a small answer, decoded."""
+        try:
+            return response.content
+        except requests.RequestException as error:
+            raise Incomplete(f"{self.server.url} was cut off: {_reason(error)}") from error
+
+    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+        """The body as it comes over the wire, a MiB at a time."""
+        try:
+            for piece in response.raw.stream(_PIECE_BYTES, decode_content=False):
+                if self._stopping.is_set():
+                    raise Passing("stopped")
+                yield piece
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Incomplete(f"{self.server.url} was cut off: {_reason(error)}") from error
+
+
+def literal(text: str) -> str:
+    """A text in Druid's SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """The name of a column or a datasource in Druid's SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def iso_time(moment: datetime) -> str:
+    """A time as Druid writes it in its metadata, 2026-01-01T00:00:00.000Z; without a zone, UTC."""
+    return moment.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def first_line(text: str, length: int = 300) -> str:
+    """A message of a server in one line."""
+    return " ".join(text.split())[:length]
+
+
+def _sql(query: str, context: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "query": query,
+        "resultFormat": "objectLines",
+        "context": {"sqlTimeZone": "UTC", **context},
+    }
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body.strip() else None
+    except ValueError:
+        return body.decode(errors="replace")
+
+
+def _error_message(body: bytes) -> str:
+    """What an error says: Druid's JSON in one of its forms, else the beginning of the text."""
+    answer = _json(body)
+    if isinstance(answer, dict):
+        answer = answer.get("errorMessage") or answer.get("error") or answer
+    return first_line(str(answer or "no message"))
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason of an error of requests, in one line: the outer ones repeat it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return first_line(str(error), 200) or type(error).__name__
