@@ -14,9 +14,10 @@ from reference import Event, Row
 from reference_changes import State, membership_changes
 from service import Service, dates_between
 from viewer_personas import build as build_step
-from viewer_personas import export as export_step
+from viewer_personas import publications as publications_step
 from viewer_personas.errors import CheckFailed
-from viewer_personas.export import ExportSummary, export_files
+from viewer_personas.export_files import export_files
+from viewer_personas.publications import ExportSummary
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -178,7 +179,7 @@ def test_an_export_that_is_killed_leaves_the_old_state_and_can_be_run_again(
     copied.run()
     moved = changes(copied)
     before = publications(copied), published_personas(copied)
-    original: Callable[..., None] = getattr(export_step, killed_in)
+    original: Callable[..., None] = getattr(publications_step, killed_in)
     called = 0
 
     def killed(*arguments: Any) -> None:
@@ -189,9 +190,9 @@ def test_an_export_that_is_killed_leaves_the_old_state_and_can_be_run_again(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_step, killed_in, killed)
+        patch.setattr(publications_step, killed_in, killed)
         if killed_in == "_add_publication":
-            patch.setattr(export_step, "_unrecorded", lambda *items: items[2])  # all dates
+            patch.setattr(publications_step, "_unrecorded", lambda *items: items[2])  # all dates
         with pytest.raises(KeyboardInterrupt):
             export(copied, manifest)
     assert (publications(copied), published_personas(copied)) == before
