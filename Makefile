@@ -30,7 +30,8 @@ demo: setup  ## Generate a small streaming service and find its personas
 	$(BIN)/personas demo
 
 test: setup lint  ## Lint and run every test
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services
+	$(BIN)/pytest tests/services  # one Druid, so one process
 
 lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check

@@ -12,7 +12,7 @@ import yaml
 
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
-from viewer_personas.raw import create_raw_tables
+from viewer_personas.raw import create_raw_tables, scalar
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
 if TYPE_CHECKING:
@@ -52,10 +52,8 @@ def build(
     with connect(database, read_only=True) as connection:
         if not _is_loaded(connection):
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
-        has_all_tables = _has_table(connection, "published_personas")
-    if not has_all_tables:  # loaded by a version that did not have it yet
-        with connect(database) as connection:
-            create_raw_tables(connection)
+    with connect(database) as connection:
+        create_raw_tables(connection)  # it may have been loaded by a version without one of them
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     if not tests:
         arguments += ["--exclude-resource-type", "test"]
@@ -150,19 +148,11 @@ def _check_variables(variables: str | None) -> None:
             raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
 
 
-def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    tables = connection.execute(
-        "select count(*) from information_schema.tables"
-        " where table_schema = 'raw' and table_name = $1",
-        [name],
-    ).fetchall()
-    return bool(tables[0][0])
-
-
 def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
-    return _has_table(connection, "slices") and bool(
-        connection.execute("select count(*) from raw.slices").fetchall()[0][0]
-    )
+    try:
+        return bool(scalar(connection, "select count(*) from raw.slices"))
+    except duckdb.CatalogException:
+        return False
 
 
 def _collect(result: "dbtRunnerResult", summary: BuildSummary, database: Path) -> None:

@@ -136,11 +136,13 @@ class _Server(_Settings):
 class DruidServer(_Server):
     """A Druid: `url` is that of its router (or of the broker, with the proxy of management on).
 
-    A request that fails is sent `attempts` times in all, with `first_wait_seconds` after the first
-    and twice as long after each other.
+    `query_timeout_seconds` is the longest that Druid may work on a query for many rows. A request
+    that fails is sent `attempts` times in all, with `first_wait_seconds` after the first and twice
+    as long after each other.
     """
 
     url: str
+    query_timeout_seconds: float = Field(default=3600, gt=0)
     attempts: int = Field(default=6, ge=1)
     first_wait_seconds: float = Field(default=1, ge=0)
 
@@ -155,18 +157,27 @@ class DruidServer(_Server):
         return url.rstrip("/")
 
 
+class DruidColumns(EventColumns):
+    """The same for Druid, where the time of an event is always its __time."""
+
+    occurred_at: Literal["__time"] = "__time"
+
+
 class DruidEvents(DruidServer, _EventsMapping):
-    """Events in a Druid datasource; the time of an event is always its __time."""
+    """Events in a Druid datasource.
+
+    With `rollup`, Druid groups the events of a quarter of an hour; `parallel_slices` days are read
+    at once.
+    """
 
     driver: Literal["druid"]
     datasource: str = Field(min_length=1)
     rollup: Literal["PT15M"] | None = None
     parallel_slices: int = Field(default=2, ge=1, le=16)
+    columns: DruidColumns = DruidColumns()
 
     @model_validator(mode="after")
-    def _columns_suit(self) -> Self:
-        if self.columns.occurred_at not in (None, "__time"):
-            raise ValueError("columns.occurred_at is always __time in Druid: remove it")
+    def _columns_suit_the_rollup(self) -> Self:
         for name in ("event_id", "device"):
             if self.rollup and getattr(self.columns, name):
                 raise ValueError(
@@ -324,7 +335,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("users", "files"): FileDocuments,
     ("users", "mongodb"): MongoDocuments,
     ("events", "files", "columns"): EventColumns,
-    ("events", "druid", "columns"): EventColumns,
+    ("events", "druid", "columns"): DruidColumns,
     ("events", "files", "constants"): EventConstants,
     ("events", "druid", "constants"): EventConstants,
     ("export",): Exports,

@@ -122,8 +122,7 @@ class Druid:
         """A small answer as a list of rows, column -> value."""
 
         def ask() -> list[dict[str, Any]]:
-            milliseconds = round(self.server.timeout_seconds * 1000)
-            body = _sql(query, {"timeout": milliseconds, **(context or {})})
+            body = _sql(query, self.server.timeout_seconds, context or {})
             with self._request("POST", "/druid/v2/sql", body) as response:
                 answer = self._read(response)
             if not answer.endswith(b"\n\n"):
@@ -140,8 +139,7 @@ class Druid:
         empty line; that it ends well for HTTP and gzip says nothing, for Druid ends a query that
         failed half-way in the same way.
         """
-        # No limit but the one of the server: a slice takes the time that it takes.
-        body = _sql(query, {"timeout": 0})
+        body = _sql(query, self.server.query_timeout_seconds, {})
         with self._request("POST", "/druid/v2/sql", body) as response:
             is_gzip = response.headers.get("Content-Encoding", "").lower() == "gzip"
             file = target.with_name(target.name + (".json.gz" if is_gzip else ".json"))
@@ -261,7 +259,7 @@ class Druid:
 
         if not self._is_logged_in:
             # a request of ours first: its errors tell a wrong password from a server that is away
-            self.rows("SELECT 1 AS one")
+            self.rows("SELECT 1")
             self._is_logged_in = True
         return self.repeat(ask)
 
@@ -375,11 +373,12 @@ def first_line(text: str, length: int = 300) -> str:
     return " ".join(text.split())[:length]
 
 
-def _sql(query: str, context: dict[str, Any]) -> dict[str, Any]:
+def _sql(query: str, timeout_seconds: float, context: dict[str, Any]) -> dict[str, Any]:
+    milliseconds = round(timeout_seconds * 1000)
     return {
         "query": query,
         "resultFormat": "objectLines",
-        "context": {"sqlTimeZone": "UTC", **context},
+        "context": {"sqlTimeZone": "UTC", "timeout": milliseconds, **context},
     }
 
 

@@ -185,11 +185,11 @@ def inspect_events(settings: DruidEvents, sources_file: Path) -> DruidDays:
 
 def _mapped_columns(settings: DruidEvents, there: dict[str, str], place: str) -> dict[str, str]:
     """Our columns that the datasource has -> their names there. All of the required ones."""
-    found = {"occurred_at": "__time"}
+    found = {}
     given, constants = settings.columns.given(), settings.constants.given()
     for ours in EventColumns.model_fields:
         name = service_name(settings, ours)
-        if ours in constants or ours in found or (settings.rollup and ours in _NOT_GROUPED):
+        if ours in constants or (settings.rollup and ours in _NOT_GROUPED):
             continue
         if name in there:
             found[ours] = name
@@ -379,16 +379,17 @@ def _rows_query(days: DruidDays, day: date, which: str = "all") -> str:
     columns = [identifier(name) for name in days.columns.values() if name != "__time"]
     where = _between(day, day + _DAY)
     if which != "all":
-        where += f" AND NOT ({_has_user(days)})"
+        user = _user(days)
+        where += f" AND ({user} IS NULL OR {user} = '')"
     return (
         f'SELECT TIMESTAMP_TO_MILLIS("__time") AS "__time", {", ".join(columns)}'
         f" FROM {identifier(days.settings.datasource)} WHERE {where}"
     )
 
 
-def _has_user(days: DruidDays) -> str:
-    user = f"CAST({identifier(days.columns['user_id'])} AS VARCHAR)"
-    return f"COALESCE({user}, '') <> ''"
+def _user(days: DruidDays) -> str:
+    # To be compared by = and > only: Druid 27 takes a null for different from '', and so keeps it.
+    return f"CAST({identifier(days.columns['user_id'])} AS VARCHAR)"
 
 
 def _between(first: date | datetime, end: date | datetime) -> str:
@@ -439,7 +440,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
     return (
         f"SELECT {', '.join(selected)} FROM {identifier(days.settings.datasource)}"
-        f" WHERE {_between(first, end)} AND {_has_user(days)}"
+        f" WHERE {_between(first, end)} AND {_user(days)} > ''"
         f" GROUP BY {', '.join([*keys, quarter])}"
     )
 

@@ -26,6 +26,7 @@ drawn_on as (
     select
         {{ plus_days('source_dates.source_date', 'offsets.days') }} as activity_date,
         source_dates.source_date,
+        source_dates.is_open,
         source_dates.input_version,
         coalesce(reach.days, 0) as reach_days
     from source_dates
@@ -35,7 +36,7 @@ drawn_on as (
 
 select
     activity_date,
-    count(*) = 2 * max(reach_days) + 1 as is_complete,
+    sum(case when is_open then 0 else 1 end) = 2 * max(reach_days) + 1 as is_complete,
     md5(
         concat_ws(
             '|',

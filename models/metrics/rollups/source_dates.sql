@@ -24,16 +24,18 @@ restated_slices as (
         slices.source_date,
         slices.version,
         slices.row_count,
+        coalesce(slices.is_open, false) as is_open,
         md5({{ joined_text("concat_ws('|', restatements.restated_from, restatements.restated)") }})
             as zone_version
     from slices
     left join restatements on slices.source_date >= restatements.restated_from
-    group by slices.source_date, slices.version, slices.row_count
+    group by slices.source_date, slices.version, slices.row_count, slices.is_open
 )
 
 select
     restated_slices.source_date,
     restated_slices.row_count,
+    restated_slices.is_open,
     md5(
         concat_ws(
             '|',
