@@ -253,7 +253,8 @@ class Druid:
         def ask() -> list[tuple[Any, ...]]:
             counted = self._pydruid(f"SELECT COUNT(*) FROM {table} WHERE {where}")
             rows = self._pydruid(f"SELECT {columns} FROM {table} WHERE {where}")
-            if not counted or counted[0][0] != len(rows):
+            # of no row of a system table, Druid's COUNT(*) is not 0 but no row as well
+            if (counted[0][0] if counted else 0) != len(rows):
                 raise Incomplete(f"{self.server.url} counts other rows of {table} than it gives")
             return rows
 
