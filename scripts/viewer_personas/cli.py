@@ -366,13 +366,15 @@ def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSu
 
 
 def _export(sources: Path | None, database: Path, to: str, exports: Path | None) -> ExportSummary:
-    check_target(to)
-    configured = None if to == "files" else _sources(sources)
+    def read_sources() -> Sources:
+        return _sources(sources)
+
+    check_target(to, read_sources)
     directory = exports or database.parent / "exports"
     with _progress("Exporting") as report:
         manifest = parse(database)
         return run_export(
-            manifest, database, to, directory=directory, sources=configured, report=report
+            manifest, database, to, directory=directory, read_sources=read_sources, report=report
         )
 
 
@@ -386,7 +388,7 @@ def _run(
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
-    check_target(to)
+    check_target(to, lambda: _sources(sources))
     loaded = _load(sources, database, since, until)
     built = _build(database, full_refresh, variables)
     exported = _export(sources, database, to, exports)

@@ -17,7 +17,7 @@ VERSION = "input_version"
 """The column by which queries and the next export see which version of a date is there."""
 
 Counts = dict[tuple[Any, ...], int]
-"""Rows by date, version and the columns that are reconciled by."""
+"""Rows by date (ISO 8601 text), version and the columns that are reconciled by."""
 
 DruidType = Literal["VARCHAR", "BIGINT", "DOUBLE"]
 

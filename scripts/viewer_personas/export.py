@@ -1,9 +1,10 @@
 """Exporting: what the exposures name leaves DuckDB, for files or for Druid."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viewer_personas.config import Sources
+from viewer_personas.config import DruidExport, Sources
 from viewer_personas.errors import InputError
 from viewer_personas.export_druid import export_druid
 from viewer_personas.export_files import export_files
@@ -16,10 +17,23 @@ if TYPE_CHECKING:
 TARGETS = ("files", "druid")
 
 
-def check_target(to: str) -> None:
-    """Raise `InputError` for a target that there is not."""
+def check_target(to: str, read_sources: Callable[[], Sources]) -> DruidExport | None:
+    """The settings of a target that needs some; so that nothing runs for one that is not there.
+
+    `files` needs none, and then the sources file is not read. Raises `InputError` for an unknown
+    target, and for `druid` where the sources file has no `export: druid:`.
+    """
     if to not in TARGETS:
         raise InputError(f"--to {to}: there are {' and '.join(TARGETS)}")
+    if to == "files":
+        return None
+    sources = read_sources()
+    if sources.export.druid is None:
+        raise InputError(
+            f"--to druid: {sources.file} does not say which Druid. Add, beside events:"
+            " export: {druid: {url: https://druid.example.com:8888}}"
+        )
+    return sources.export.druid
 
 
 def export(
@@ -28,21 +42,14 @@ def export(
     to: str,
     *,
     directory: Path,
-    sources: Sources | None = None,
+    read_sources: Callable[[], Sources],
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
     """Export the exposures of one target: `files` below a directory, or `druid` of the sources.
 
-    Raises `InputError` for an unknown target, and for `druid` where the sources file has no
-    `export: druid:`; what else is raised, export_files and export_druid say.
+    Raises what check_target, export_files and export_druid say.
     """
-    check_target(to)
-    if to == "files":
+    druid = check_target(to, read_sources)
+    if druid is None:
         return export_files(manifest, database, directory, report=report)
-    if sources is None or sources.export.druid is None:
-        file = sources.file if sources else "the sources file"
-        raise InputError(
-            f"--to druid: {file} does not say which Druid. Add, beside events:"
-            " export: {druid: {url: https://druid.example.com:8888}}"
-        )
-    return export_druid(manifest, database, sources.export.druid, sources.file, report=report)
+    return export_druid(manifest, database, druid, read_sources().file, report=report)

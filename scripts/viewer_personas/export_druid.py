@@ -333,7 +333,7 @@ def _wait_until_queried(druid: Druid, table: _Table) -> None:
             # a datasource that is new: the router may ask another broker, which does not know it
             with suppress(InputError):
                 found = as_counts(settings, druid.rows(counts_sql(settings, *table.span)))
-        found = {key: rows for key, rows in found.items() if date.fromisoformat(key[0]) in days}
+        found = {key: rows for key, rows in found.items() if key[0] in days}
         if found == wanted:
             return
         if time.monotonic() - started > druid.server.timeout_seconds:

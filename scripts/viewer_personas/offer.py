@@ -89,11 +89,12 @@ class Offer:
 
     def find(self, path: str) -> Path | None:
         """The file of a path in a URL; None for every other path."""
-        _, token, name, *more = [*path.split("?")[0].split("/"), "", ""]
-        # in the same time for every wrong token
-        if not hmac.compare_digest(token.encode(), self._token.encode()) or any(more):
-            return None
-        return self._files.get(name)
+        match path.split("/"):
+            case ["", token, name]:
+                # in the same time for every wrong token
+                if hmac.compare_digest(token.encode(), self._token.encode()):
+                    return self._files.get(name)
+        return None
 
 
 class _Server(ThreadingHTTPServer):
