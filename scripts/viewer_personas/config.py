@@ -137,13 +137,13 @@ class DruidServer(_Server):
     """A Druid: `url` is that of its router (or of the broker, with the proxy of management on).
 
     `query_timeout_seconds` is the longest that Druid may work on a query for many rows. A request
-    that fails is sent `attempts` times in all, with `first_wait_seconds` after the first and twice
-    as long after each other.
+    that fails is sent `attempts` times in all, with `first_wait_seconds` after the first, twice as
+    long after each other, and 30 seconds at most.
     """
 
     url: str
     query_timeout_seconds: float = Field(default=3600, gt=0)
-    attempts: int = Field(default=6, ge=1)
+    attempts: int = Field(default=8, ge=1)
     first_wait_seconds: float = Field(default=1, ge=0)
 
     @field_validator("url")

@@ -86,7 +86,6 @@ class Druid:
             if not ca_file.is_file():
                 raise InputError(f"{place}.ca_file: there is no file {ca_file}")
             self._verify = str(ca_file)
-        self._is_logged_in = False
         self._password = server.password.get_secret_value() if server.password else None
 
     def stop(self) -> None:
@@ -103,7 +102,7 @@ class Druid:
                 tenacity.stop_after_attempt(self.server.attempts),
                 tenacity.stop_when_event_set(self._stopping),
             ),
-            wait=tenacity.wait_exponential(multiplier=self.server.first_wait_seconds, max=60),
+            wait=tenacity.wait_exponential(multiplier=self.server.first_wait_seconds, max=30),
             sleep=tenacity.sleep_using_event(self._stopping),
             reraise=True,
         )
@@ -144,16 +143,17 @@ class Druid:
             is_gzip = response.headers.get("Content-Encoding", "").lower() == "gzip"
             file = target.with_name(target.name + (".json.gz" if is_gzip else ".json"))
             inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
-            line_ends, ending = 0, b""
+            line_ends, ending, has_rows = 0, b"", False
             with file.open("wb") as written:
                 for piece in self._pieces(response):
                     text = inflate.decompress(piece) if inflate else piece
                     line_ends += text.count(b"\n")
+                    has_rows = has_rows or text[:1] not in (b"", b"\n")
                     ending = (ending + text[-2:])[-2:]
                     written.write(piece)
         if ending != b"\n\n" or (inflate and not inflate.eof):
             raise Incomplete(f"the answer of {self.server.url} was cut after {line_ends} rows")
-        return file, line_ends - 1
+        return file, line_ends - 1 if has_rows else 0
 
     # --- JSON APIs --------------------------------------------------------------------------------
 
@@ -251,17 +251,13 @@ class Druid:
         """Rows of a system table, counted as well: pydruid does not notice a cut answer."""
 
         def ask() -> list[tuple[Any, ...]]:
-            counted = self._pydruid(f"SELECT COUNT(*) FROM {table} WHERE {where}")
+            # no row at all where there is nothing to count: system tables differ in that
+            counted = self.rows(f"SELECT COUNT(*) AS n FROM {table} WHERE {where}") or [{"n": 0}]
             rows = self._pydruid(f"SELECT {columns} FROM {table} WHERE {where}")
-            # of no row of a system table, Druid's COUNT(*) is not 0 but no row as well
-            if (counted[0][0] if counted else 0) != len(rows):
+            if counted[0]["n"] != len(rows):
                 raise Incomplete(f"{self.server.url} counts other rows of {table} than it gives")
             return rows
 
-        if not self._is_logged_in:
-            # a request of ours first: its errors tell a wrong password from a server that is away
-            self.rows("SELECT 1")
-            self._is_logged_in = True
         return self.repeat(ask)
 
     def _pydruid(self, query: str) -> list[tuple[Any, ...]]:
@@ -326,7 +322,7 @@ class Druid:
     def _refusal(self, response: requests.Response) -> Exception:
         status, message = response.status_code, _error_message(self._read(response))
         if status in (401, 403):
-            who = f"the user {self.server.user}" if self.server.user else "without a user"
+            who = f"the user {self.server.user}" if self.server.user else "a request without a user"
             return InputError(
                 f"{self.place}: {self.server.url} refuses {who} (HTTP {status}): check user and"
                 " password, and what the user may read and write"

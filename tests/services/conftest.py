@@ -31,6 +31,13 @@ def druid(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drui
         yield server
 
 
+@pytest.fixture(scope="session")
+def druid_with_login(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DruidServer]:
+    """Druid that asks for user and password, for all tests of the session."""
+    with start_druid(tmp_path_factory.mktemp("druid_with_login"), auth=True) as server:
+        yield server
+
+
 @pytest.fixture
 def druid_proxy(druid: DruidServer) -> Iterator[FaultProxy]:
     """A proxy in front of Druid that this test may arm."""
