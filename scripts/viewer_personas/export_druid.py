@@ -1,5 +1,8 @@
 """Exporting to Druid: one date is one statement that replaces exactly that date."""
 
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +17,7 @@ import duckdb
 
 from viewer_personas.config import DruidExport
 from viewer_personas.database import connect
-from viewer_personas.druid import Druid, Segment
+from viewer_personas.druid import Druid, Segment, iso_time
 from viewer_personas.druid_tables import (
     VERSION,
     Column,
@@ -101,7 +104,11 @@ def export_druid(
         _check_losses(tables, druid, settings)
     pending = [table for table in tables if table.pending]
     if pending:
-        with _folder(database) as folder, handover(druid, settings, folder) as (way, tasks):
+        with (
+            _ended_by_sigterm(),
+            _folder(database) as folder,
+            handover(druid, settings, folder) as (way, tasks),
+        ):
             for table in pending:
                 _publish(database, druid, table, settings, way, tasks, summary, report)
         with _timed(summary, "waiting to be visible"):
@@ -120,6 +127,19 @@ def _timed(summary: ExportSummary, step: str) -> Iterator[None]:
     finally:
         seconds = summary.seconds.get(step, 0) + time.monotonic() - started
         summary.seconds[step] = round(seconds, 3)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the export as Ctrl-C does: the task is shut down, no rows stay on the disk."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen to signals
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -289,10 +309,10 @@ def _times(first: date, last: date) -> tuple[datetime, datetime]:
 
 
 def _overlaps(segment: Segment, day: date) -> bool:
-    # "-" begins the years before 0, and so a segment of all times
-    return (segment.start[:10] <= str(day) or segment.start.startswith("-")) and (
-        segment.end > str(day)
-    )
+    if segment.start.startswith("-"):
+        return True  # it is of all times, and begins long before the year 0
+    first, end = map(iso_time, _times(day, day))
+    return segment.start < end and segment.end > first
 
 
 def _wait_until_loaded(druid: Druid, table: _Table) -> None:

@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "personas"
     sys_version = ""
-    timeout = 60
+    timeout = 600  # a worker may pause; who was cut off goes on with a range
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

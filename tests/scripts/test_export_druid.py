@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from typer.testing import CliRunner
 
 from exported import create_database, druid_meta, manifest_of, rows, set_date
 from viewer_personas import build as build_step
+from viewer_personas import export_druid as export_step
 from viewer_personas.cli import app
 from viewer_personas.config import DruidExport
 from viewer_personas.database import connect
-from viewer_personas.druid import Druid
+from viewer_personas.druid import Druid, Segment
 from viewer_personas.druid_tables import (
     Column,
     DruidTable,
@@ -468,6 +470,35 @@ def test_a_task_that_takes_too_long_is_shut_down() -> None:
     with pytest.raises(Unreachable, match="task_timeout_seconds"):
         overlord.tasks(timeout_seconds=0.01).run_sql("REPLACE …", 2)
     assert len(overlord.shut_down) == 1
+
+
+# --- the export -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "is_of_the_day"),
+    [
+        ("2026-01-04T00:00:00.000Z", "2026-01-05T00:00:00.000Z", True),
+        ("2026-01-03T00:00:00.000Z", "2026-01-04T00:00:00.000Z", False),
+        ("2026-01-05T00:00:00.000Z", "2026-01-06T00:00:00.000Z", False),
+        ("2026-01-04T10:00:00.000Z", "2026-01-04T11:00:00.000Z", True),
+        ("2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z", True),
+        ("-146136543-09-08T08:23:32.096Z", "146140482-04-24T15:36:27.903Z", True),
+    ],
+)
+def test_a_segment_is_of_the_days_that_it_overlaps(
+    start: str, end: str, is_of_the_day: bool
+) -> None:
+    segment = Segment("id", start, end, "v", 0, 1, True, True, False, False, 1)
+    assert export_step._overlaps(segment, DAY) is is_of_the_day
+
+
+def test_sigterm_ends_the_export_as_an_error_does_and_only_the_export() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, export_step._ended_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 # --- the command ----------------------------------------------------------------------------------
