@@ -17,7 +17,7 @@ import duckdb
 
 from viewer_personas.config import DruidExport
 from viewer_personas.database import connect
-from viewer_personas.druid import Druid, Segment, iso_time
+from viewer_personas.druid import Druid, Segment, identifier, iso_time
 from viewer_personas.druid_tables import (
     VERSION,
     Column,
@@ -197,7 +197,7 @@ def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
     """Rows by version of each date in the datasource; nothing where there is no such datasource."""
     columns = druid.columns(table.datasource)
     if not columns:
-        return {}
+        return _nothing(druid, table)
     if VERSION not in columns:
         raise InputError(
             f"exposure {table.exposure.name}: the datasource {table.datasource} has no column"
@@ -209,6 +209,19 @@ def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
         day = date.fromisoformat(row["day"][:10])
         held.setdefault(day, {})[row[VERSION]] = row["row_count"]
     return held
+
+
+def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
+    """Nothing, where there is no such datasource; Druid shows none either to who may not read it.
+
+    Whoever may write but not read must not be taken for the first to publish.
+    """
+    try:
+        druid.rows(f"SELECT COUNT(*) FROM {identifier(table.datasource)}")
+    except InputError as error:
+        if "not found" not in str(error):
+            raise
+    return {}
 
 
 def _check_losses(tables: list[_Table], druid: Druid, settings: DruidExport) -> None:

@@ -18,6 +18,7 @@ from viewer_personas import export_druid as export_step
 from viewer_personas.config import DruidExport
 from viewer_personas.database import connect
 from viewer_personas.druid_tables import DruidTable, columns_of
+from viewer_personas.druid_tasks import Tasks
 from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.export_druid import export_druid
 from viewer_personas.publications import ExportSummary, exposures
@@ -232,6 +233,15 @@ def test_a_datasource_that_holds_something_else_is_not_touched(service: Service)
     assert [row["film"] for row in service.there()] == ["f1"]
 
 
+def test_a_user_who_may_not_read_the_datasource_does_not_replace_it(
+    service: Service, druid_proxy: FaultProxy
+) -> None:
+    druid_proxy.arm(Answer(403), when=lambda request: b"SELECT COUNT(*) FROM \\" in request.body)
+    with pytest.raises(InputError, match="what the user may read"):
+        service.export(url=druid_proxy.url)
+    assert service.tasks() == 0
+
+
 # --- what fails -----------------------------------------------------------------------------------
 
 
@@ -280,6 +290,39 @@ def test_rows_that_druid_cannot_read_fail_the_task_and_the_old_ones_stay(
     assert not staging(changed)
     monkeypatch.undo()
     assert changed.export(through=through).written == 1
+    assert changed.there() == changed.wanted()
+
+
+def test_what_is_published_and_not_loaded_is_not_called_done(service: Service) -> None:
+    rules = f"/druid/coordinator/v1/rules/{service.datasource}"
+    nowhere = [{"type": "loadForever", "tieredReplicants": {"a_tier_that_is_not_there": 1}}]
+    service.druid.request("POST", rules, nowhere)
+    with pytest.raises(Unreachable, match=r"2026-01-04 is published, but .* not loaded"):
+        service.export(timeout_seconds=5)
+    assert service.ledger() == []
+    service.druid.request("POST", rules, [])
+    service.export()
+    assert service.there() == service.wanted()
+    assert len(service.ledger()) == 3
+
+
+def test_other_rows_than_those_of_the_model_are_noticed(
+    changed: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Tasks.run_sql
+
+    def with_one_row_more(*arguments: Any) -> None:
+        original(*arguments)
+        extra = {"time": f"{SECOND}T00:00:00Z", "persona": "binger", "input_version": "stray"}
+        changed.druid.ingest(changed.datasource, [extra], append=True)
+
+    monkeypatch.setattr(Tasks, "run_sql", with_one_row_more)
+    before = changed.ledger()
+    with pytest.raises(CheckFailed, match="count 1 rows of input_version stray, persona binger"):
+        changed.export(timeout_seconds=5)
+    assert changed.ledger() == before
+    monkeypatch.undo()
+    assert changed.export().written == 1
     assert changed.there() == changed.wanted()
 
 
