@@ -18,14 +18,16 @@ from viewer_personas import demo as demo_service
 from viewer_personas import detection, recovery
 from viewer_personas.build import PROJECT, BuildSummary, Report, parse
 from viewer_personas.build import build as run_build
-from viewer_personas.config import load_sources
+from viewer_personas.config import Sources, load_sources
 from viewer_personas.database import DEFAULT_DATABASE, connect
 from viewer_personas.errors import InputError, PersonasError
 from viewer_personas.explain import Clause, Explanation, WhyNot, explain_persona
 from viewer_personas.explain import explain as run_explain
-from viewer_personas.export import ExportSummary, export_files
+from viewer_personas.export import check_target
+from viewer_personas.export import export as run_export
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
+from viewer_personas.publications import ExportSummary
 from viewer_personas.rules import (
     PERSONA_COLUMNS,
     RULE_COLUMNS,
@@ -65,7 +67,8 @@ SourcesOption = Annotated[
     Path | None,
     typer.Option(
         "--sources",
-        help="Where events, contents and users come from (YAML).  [default: profiles/sources.yml]",
+        help="Where events, contents and users come from, and which Druid is exported to (YAML)."
+        "  [default: profiles/sources.yml]",
         show_default=False,
     ),
 ]
@@ -89,7 +92,7 @@ VarsOption = Annotated[
 FullRefreshOption = Annotated[
     bool, typer.Option("--full-refresh", help="Build everything anew from what is loaded.")
 ]
-ToOption = Annotated[str, typer.Option("--to", help="Where to export to: files.")]
+ToOption = Annotated[str, typer.Option("--to", help="Where to export to: files or druid.")]
 ExportsOption = Annotated[
     Path | None,
     typer.Option(
@@ -130,11 +133,12 @@ def build(
 def export(
     database: DatabaseOption = DEFAULT_DATABASE,
     to: ToOption = "files",
+    sources: SourcesOption = None,
     exports: ExportsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export what the exposures name."""
-    summary = _export(database, to, exports)
+    summary = _export(sources, database, to, exports)
     _print(as_json, {"export": summary}, [_export_lines(summary)])
 
 
@@ -346,9 +350,14 @@ def _command() -> str:
 def _load(
     sources: Path | None, database: Path, since: datetime | None, until: datetime | None
 ) -> LoadSummary:
-    configured = load_sources(sources or PROJECT / "profiles" / "sources.yml")
     with _progress("Loading") as report:
-        return run_load(configured, database, since=_day(since), until=_day(until), report=report)
+        return run_load(
+            _sources(sources), database, since=_day(since), until=_day(until), report=report
+        )
+
+
+def _sources(file: Path | None) -> Sources:
+    return load_sources(file or PROJECT / "profiles" / "sources.yml")
 
 
 def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSummary:
@@ -356,13 +365,17 @@ def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSu
         return run_build(database, variables=variables, full_refresh=full_refresh, report=report)
 
 
-def _export(database: Path, to: str, exports: Path | None) -> ExportSummary:
-    if to != "files":
-        raise InputError(f"--to {to}: only files so far")
+def _export(sources: Path | None, database: Path, to: str, exports: Path | None) -> ExportSummary:
+    def read_sources() -> Sources:
+        return _sources(sources)
+
+    check_target(to, read_sources)
+    directory = exports or database.parent / "exports"
     with _progress("Exporting") as report:
         manifest = parse(database)
-        directory = exports or database.parent / "exports"
-        return export_files(manifest, database, directory, report=report)
+        return run_export(
+            manifest, database, to, directory=directory, read_sources=read_sources, report=report
+        )
 
 
 def _run(
@@ -375,9 +388,10 @@ def _run(
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
+    check_target(to, lambda: _sources(sources))
     loaded = _load(sources, database, since, until)
     built = _build(database, full_refresh, variables)
-    exported = _export(database, to, exports)
+    exported = _export(sources, database, to, exports)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}
@@ -389,7 +403,7 @@ def _run(
         *_contents_lines(contents),
         "",
         f"Database: {escape(str(database))}",
-        f"Exports:  {escape(str(exported.directory))}",
+        f"Exports:  {escape(exported.place)}",
     ]
     return results, lines
 
@@ -471,10 +485,15 @@ def _build_lines(summary: BuildSummary) -> str:
 
 
 def _export_lines(summary: ExportSummary) -> str:
-    return (
-        f"Exported  {summary.written} files written, {summary.unchanged} unchanged;"
+    written = "files written" if summary.to == "files" else "dates published"
+    lines = [
+        f"Exported  {summary.written} {written}, {summary.unchanged} unchanged;"
         f" {summary.rows:,} rows"
-    )
+    ]
+    if summary.written and summary.seconds:
+        steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in summary.seconds.items())
+        lines.append(f"          {steps}")
+    return "\n".join(lines)
 
 
 def _contents_lines(contents: Contents) -> list[str]:

@@ -14,9 +14,12 @@ from reference import Event, Row
 from reference_changes import State, membership_changes
 from service import Service, dates_between
 from viewer_personas import build as build_step
-from viewer_personas import export as export_step
+from viewer_personas import publications as publications_step
+from viewer_personas.database import connect
+from viewer_personas.druid_tables import DruidTable
 from viewer_personas.errors import CheckFailed
-from viewer_personas.export import ExportSummary, export_files
+from viewer_personas.export_files import export_files
+from viewer_personas.publications import ExportSummary, dates_of, exposures, record
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -178,7 +181,7 @@ def test_an_export_that_is_killed_leaves_the_old_state_and_can_be_run_again(
     copied.run()
     moved = changes(copied)
     before = publications(copied), published_personas(copied)
-    original: Callable[..., None] = getattr(export_step, killed_in)
+    original: Callable[..., None] = getattr(publications_step, killed_in)
     called = 0
 
     def killed(*arguments: Any) -> None:
@@ -189,9 +192,9 @@ def test_an_export_that_is_killed_leaves_the_old_state_and_can_be_run_again(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_step, killed_in, killed)
+        patch.setattr(publications_step, killed_in, killed)
         if killed_in == "_add_publication":
-            patch.setattr(export_step, "_unrecorded", lambda *items: items[2])  # all dates
+            patch.setattr(publications_step, "_unrecorded", lambda *items: items[2])  # all dates
         with pytest.raises(KeyboardInterrupt):
             export(copied, manifest)
     assert (publications(copied), published_personas(copied)) == before
@@ -220,6 +223,38 @@ def test_a_database_without_the_tables_gets_them(copied: Service, manifest: "Man
     assert changes(copied) == []
     export(copied, manifest)
     assert publications(copied) and published_personas(copied)
+
+
+def test_what_files_and_druid_have_is_one_last_state(copied: Service, manifest: "Manifest") -> None:
+    """Druid gets a late event, and the files do not; then it is taken back."""
+    [druid] = [
+        exposure
+        for exposure in exposures(manifest, "druid", DruidTable)
+        if exposure.table == publications_step.PERSONAS_TABLE
+    ]
+
+    def publish_to_druid() -> None:
+        with connect(copied.database, read_only=True) as connection:
+            dates = dates_of(connection, druid)
+        record(copied.database, [(druid, dates)])
+
+    publish_to_druid()
+    copied.write_events("late", searches("late", *days_of_may(10)))
+    copied.run()
+    late = changes(copied)
+    publish_to_druid()
+    copied.build()
+    assert late and changes(copied) == []
+    (copied.folder / "events" / "late.csv").unlink()
+    copied.run()
+    assert {row[5] for row in changes(copied)} == {"late_data"}
+    assert len(changes(copied)) == len(late)
+    assert export(copied, manifest).written == 0  # the files say so already
+    copied.build()
+    assert changes(copied) == []
+    assert published_personas(copied) == copied.rows(
+        "select as_of_date, user_id, persona from personas.user_personas order by all"
+    )
 
 
 # --- causes ---------------------------------------------------------------------------------------
