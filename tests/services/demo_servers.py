@@ -117,7 +117,7 @@ def main() -> int:
             options = ["--sources", str(file), "--database", str(database), "--to", "druid"]
             done = subprocess.run([personas, "run", *options], cwd=PROJECT, check=False)
             if done.returncode == 0:
-                console.print(f"\nIn Druid:\n\n{QUERY}\n")
+                console.print(f"\nIn Druid:\n\n{QUERY}\n", soft_wrap=True)
                 console.print(as_table(druid.sql(QUERY)))
     console.print("Both servers are stopped.")
     return done.returncode
