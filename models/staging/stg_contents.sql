@@ -36,20 +36,23 @@ select
         concat_ws(
             ', ',
             {%- for name in ['title', 'content_type', 'series_id'] %}
-            case when {{ json_kind('doc', field[name]) }} in ('list', 'object') then '{{ name }}' end,
+                case
+                    when {{ json_kind('doc', field[name]) }} in ('list', 'object')
+                        then '{{ name }}'
+                end,
             {%- endfor %}
             {%- for name in ['season_number', 'episode_number', 'runtime_seconds', 'released_on'] %}
-            case
-                -- an empty text says as little as none
-                when
-                    {{ name }} is null
-                    and {{ json_kind('doc', field[name]) }} is not null
-                    and coalesce({{ json_text('doc', field[name]) }}, '-') <> ''
-                    then '{{ name }}'
-            end,
+                case
+                    -- an empty text says as little as none
+                    when
+                        {{ name }} is null
+                        and {{ json_kind('doc', field[name]) }} is not null
+                        and coalesce({{ json_text('doc', field[name]) }}, '-') <> ''
+                        then '{{ name }}'
+                end,
             {%- endfor %}
             {%- for name in ['genres', 'tags'] %}
-            case when {{ json_kind('doc', field[name]) }} = 'object' then '{{ name }}' end,
+                case when {{ json_kind('doc', field[name]) }} = 'object' then '{{ name }}' end,
             {%- endfor %}
             case
                 when {{ json_kind('doc', field.availability) }} in ('scalar', 'object')

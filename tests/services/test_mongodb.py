@@ -227,6 +227,12 @@ def test_tables_are_those_of_a_load_of_files(shop: Shop) -> None:
     assert from_mongo.rejected == from_files.rejected == 1
     assert from_mongo.warnings == from_files.warnings
     assert staging(shop.database) == staging(other)
+    with duckdb.connect(str(shop.database), read_only=True) as connection:
+        query = "select content_id, unreadable_fields from staging.stg_contents"
+        unreadable = {
+            name: fields for name, fields in connection.execute(query).fetchall() if fields
+        }
+    assert unreadable == {"drifted": "runtime_seconds", "2026-01-01T00:00:00Z": "tags"}
 
 
 def staging(database: Path) -> list[list[tuple[Any, ...]]]:
