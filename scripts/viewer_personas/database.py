@@ -55,10 +55,12 @@ def scratch_directory(connection: duckdb.DuckDBPyConnection) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob("personas-*"):
         shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(dir=parent, prefix="personas-") as directory:
-        yield Path(directory)
-    with suppress(OSError):  # DuckDB may be using it
-        parent.rmdir()
+    try:
+        with TemporaryDirectory(dir=parent, prefix="personas-") as directory:
+            yield Path(directory)
+    finally:
+        with suppress(OSError):  # DuckDB may be using it
+            parent.rmdir()
 
 
 def attach(

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import struct
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -46,6 +45,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from viewer_personas import raw
 from viewer_personas.config import MongoDocuments
+from viewer_personas.database import scratch_directory
 from viewer_personas.errors import InputError, PersonasError, Unreachable
 from viewer_personas.event_rows import literal, near, time_expression
 
@@ -307,7 +307,7 @@ class _Read:
         self.watermark = since
         is_full = since is None
         stored = raw.scalar(self.connection, f"select count(*) from raw.{self.table}")
-        with _folder_beside(self.connection) as folder:
+        with scratch_directory(self.connection) as folder:
             self._read_documents(folder / "documents", self._changed_since(since))
             self._sweep(folder / "ids")
             self._find_missed(folder, is_full)
@@ -551,15 +551,6 @@ def _table_of(path: Path, columns: list[str], longest: int = 0) -> str:
         f"auto_detect = false, columns = {{{types}}}, max_line_size = {room}, "
         f"buffer_size = {2 * room})"
     )
-
-
-@contextmanager
-def _folder_beside(connection: raw.Connection) -> Iterator[Path]:
-    """A folder for a while, where DuckDB, too, puts what does not fit into memory."""
-    row = connection.execute("select current_setting('temp_directory')").fetchone()
-    place = Path(str(row[0]) if row and row[0] else tempfile.gettempdir()).absolute()
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{place.name}.") as folder:
-        yield Path(folder)
 
 
 # --- BSON as it comes from the server ----------------------------------------------------------
