@@ -7,8 +7,8 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs metrics-page persona-pages robustness distributions
-.PHONY: compare-methods compare-clusters benchmark kill-test clean
+.PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
+.PHONY: distributions compare-methods compare-clusters benchmark kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ $(UV):
 
 demo: setup  ## Generate a small streaming service and find its personas
 	$(BIN)/personas demo
+
+demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and into Druid again
+	$(BIN)/python tests/services/demo_servers.py
 
 test: setup lint  ## Lint and run every test
 	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services

@@ -64,6 +64,27 @@
     get_json_object({{ document }}, '$.{{ path }}')
 {%- endmacro %}
 
+{# What there is in a JSON document at a path: scalar, list or object; null where there is nothing.
+   Spark tells them by their first character, so there a text that begins like a list is one. #}
+{% macro json_kind(document, path) %}
+    {{- return(adapter.dispatch('json_kind')(document, path)) -}}
+{% endmacro %}
+{% macro duckdb__json_kind(document, path) -%}
+    case json_type({{ document }}, '$.{{ path }}')
+        when 'ARRAY' then 'list'
+        when 'OBJECT' then 'object'
+        when 'NULL' then null
+        else case when json_exists({{ document }}, '$.{{ path }}') then 'scalar' end
+    end
+{%- endmacro %}
+{% macro spark__json_kind(document, path) -%}
+    case substr(get_json_object({{ document }}, '$.{{ path }}'), 1, 1)
+        when '[' then 'list'
+        when '{' then 'object'
+        else case when get_json_object({{ document }}, '$.{{ path }}') is not null then 'scalar' end
+    end
+{%- endmacro %}
+
 {# The texts of a JSON list, or of one scalar, as a list. Empty where there is none. #}
 {% macro json_texts(document, path) %}
     {{- return(adapter.dispatch('json_texts')(document, path)) -}}

@@ -1,18 +1,61 @@
 {%- set field = var('content_fields') -%}
 with contents as (
     select * from {{ source('raw', 'contents') }}
+),
+
+typed as (
+    select
+        _id as content_id,
+        {{ json_text('doc', field.title) }} as title,
+        nullif(lower({{ json_text('doc', field.content_type) }}), '') as content_type,
+        nullif({{ json_text('doc', field.series_id) }}, '') as series_id,
+        try_cast({{ json_text('doc', field.season_number) }} as integer) as season_number,
+        try_cast({{ json_text('doc', field.episode_number) }} as integer) as episode_number,
+        {{ json_texts('doc', field.genres) }} as genres,
+        {{ json_texts('doc', field.tags) }} as tags,
+        try_cast({{ json_text('doc', field.runtime_seconds) }} as double) as runtime_seconds,
+        try_cast({{ json_text('doc', field.released_on) }} as date) as released_on,
+        updated_at,
+        doc
+    from contents
 )
 
 select
-    _id as content_id,
-    {{ json_text('doc', field.title) }} as title,
-    nullif(lower({{ json_text('doc', field.content_type) }}), '') as content_type,
-    nullif({{ json_text('doc', field.series_id) }}, '') as series_id,
-    try_cast({{ json_text('doc', field.season_number) }} as integer) as season_number,
-    try_cast({{ json_text('doc', field.episode_number) }} as integer) as episode_number,
-    {{ json_texts('doc', field.genres) }} as genres,
-    {{ json_texts('doc', field.tags) }} as tags,
-    try_cast({{ json_text('doc', field.runtime_seconds) }} as double) as runtime_seconds,
-    try_cast({{ json_text('doc', field.released_on) }} as date) as released_on,
-    updated_at
-from contents
+    content_id,
+    title,
+    content_type,
+    series_id,
+    season_number,
+    episode_number,
+    genres,
+    tags,
+    runtime_seconds,
+    released_on,
+    updated_at,
+    nullif(
+        concat_ws(
+            ', ',
+            {%- for name in ['title', 'content_type', 'series_id'] %}
+            case when {{ json_kind('doc', field[name]) }} in ('list', 'object') then '{{ name }}' end,
+            {%- endfor %}
+            {%- for name in ['season_number', 'episode_number', 'runtime_seconds', 'released_on'] %}
+            case
+                -- an empty text says as little as none
+                when
+                    {{ name }} is null
+                    and {{ json_kind('doc', field[name]) }} is not null
+                    and coalesce({{ json_text('doc', field[name]) }}, '-') <> ''
+                    then '{{ name }}'
+            end,
+            {%- endfor %}
+            {%- for name in ['genres', 'tags'] %}
+            case when {{ json_kind('doc', field[name]) }} = 'object' then '{{ name }}' end,
+            {%- endfor %}
+            case
+                when {{ json_kind('doc', field.availability) }} in ('scalar', 'object')
+                    then 'availability'
+            end
+        ),
+        ''
+    ) as unreadable_fields
+from typed

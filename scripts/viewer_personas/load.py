@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
-from viewer_personas import druid_events, files, raw
+from viewer_personas import druid_events, files, mongodb, raw
 from viewer_personas.config import Sources
 from viewer_personas.database import connect
 from viewer_personas.errors import InputError
@@ -113,7 +113,7 @@ def _inspect_documents(
         return None
     if settings.driver == "files":
         return files.inspect_documents(connection, settings, sources.file, key)
-    raise NotImplementedError
+    return mongodb.inspect_documents(settings, sources.file, key)
 
 
 @contextmanager

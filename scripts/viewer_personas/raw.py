@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import duckdb
 
@@ -52,6 +52,19 @@ create table if not exists raw.source_files (
     mapping_version varchar,
     source_date date,
     row_count bigint
+);
+-- For a source that can be asked for what changed: its last complete read, and the documents that
+-- were there then, by the source's own key. Without an _id are those that were rejected.
+create table if not exists raw.document_reads (
+    document_table varchar,
+    source_identity varchar,
+    started_at timestamp,
+    watermark timestamp
+);
+create table if not exists raw.document_keys (
+    document_table varchar,
+    source_key varchar,
+    _id varchar
 );
 -- What `personas export` published: every time that there was something new, and the last state.
 create table if not exists raw.publications (
@@ -290,40 +303,146 @@ def _write_slices(
     )
 
 
+@dataclass(frozen=True)
+class DocumentRead:
+    """A complete read of a source of documents that can be asked for what changed since.
+
+    `source_identity` says what was read and how: another one makes what is known of the source
+    worthless. `started_at` is when the read began, `watermark` the time of change up to which
+    nothing is missing (None: nothing can be said). Both are UTC, without a zone.
+    """
+
+    source_identity: str
+    started_at: datetime
+    watermark: datetime | None
+
+
+def last_document_read(connection: Connection, table: str) -> DocumentRead | None:
+    """The read that `raw.contents` or `raw.users` comes from; None if no such read was recorded."""
+    row = connection.execute(
+        """
+        select source_identity, started_at, watermark
+        from raw.document_reads
+        where document_table = ?
+        """,
+        [table],
+    ).fetchone()
+    return DocumentRead(*row) if row else None
+
+
 def replace_documents(connection: Connection, table: str, select: str | None) -> int:
     """Replace `raw.contents` or `raw.users`, in one transaction; returns the repeated documents.
 
     `select` gives file, _id (null: the document is rejected), updated_at and doc; None empties the
     table. Of documents with the same _id the one updated last stays, then the largest by its text.
     """
-    source = f"{table}: "
     with transaction(connection):
-        connection.execute(f"delete from raw.{table}")
-        connection.execute(
-            "delete from raw.rejected_events where source_date is null and starts_with(source, ?)",
-            [source],
-        )
+        _forget_documents(connection, table)
         if select is None:
             return 0
-        connection.execute(f"create or replace temp table documents as {select}")
         connection.execute(
-            f"""
-            insert into raw.{table}
-            select _id, updated_at, doc
-            from documents
-            where _id is not null
-            qualify row_number() over (
-                partition by _id order by updated_at desc nulls last, doc::varchar desc
-            ) = 1
-            """
+            f"create or replace temp table documents as select *, null as reason from ({select})"
         )
-        connection.execute(
-            """
-            insert into raw.rejected_events
-            select ? || file, null, 'no id', doc from documents where _id is null
-            """,
-            [source],
-        )
+        _insert_documents(connection, table)
         found = scalar(connection, "select count(*) from documents where _id is not null")
         connection.execute("drop table documents")
         return found - scalar(connection, f"select count(*) from raw.{table}")
+
+
+def merge_documents(
+    connection: Connection, table: str, read: DocumentRead, *, is_full: bool
+) -> int:
+    """Bring `raw.contents` or `raw.users` up to a read; returns the repeated documents.
+
+    Expects two temporary tables, which it drops. `documents` has what was read: source_key, file,
+    _id (null: the document is rejected, for `reason`), updated_at, doc and reason. `replaced_keys`
+    (source_key) has the documents that are gone or were to be read again: what is known of them is
+    forgotten. It must name every rejected document, and of documents with the same _id all or none;
+    then the same one stays as in `replace_documents`. A full read replaces everything. All of it,
+    with the record of the read, is one transaction.
+    """
+    name = {"table": table}
+    of_table = "document_table = $table"
+    with transaction(connection):
+        if is_full:
+            _forget_documents(connection, table)
+        connection.execute("insert into replaced_keys select source_key from documents")
+        replaced = f"{of_table} and source_key in (select source_key from replaced_keys)"
+        connection.execute(
+            f"""
+            delete from raw.{table}
+            where _id in (
+                select _id from raw.document_keys where {replaced} and _id is not null
+                union all
+                select _id from documents where _id is not null
+            )
+            """,
+            name,
+        )
+        connection.execute(f"delete from raw.document_keys where {replaced}", name)
+        connection.execute(
+            "insert into raw.document_keys select $table, source_key, _id from documents", name
+        )
+        _delete_rejected_documents(connection, table)
+        _insert_documents(connection, table)
+        connection.execute(f"delete from raw.document_reads where {of_table}", name)
+        connection.execute(
+            "insert into raw.document_reads values (?, ?, ?, ?)",
+            [table, read.source_identity, read.started_at, read.watermark],
+        )
+        connection.execute("drop table documents")
+        connection.execute("drop table replaced_keys")
+        found = scalar(
+            connection,
+            f"select count(*) from raw.document_keys where {of_table} and _id is not null",
+            name,
+        )
+        return found - scalar(connection, f"select count(*) from raw.{table}")
+
+
+def _forget_documents(connection: Connection, table: str) -> None:
+    """Everything about the documents: rows that no read stands for must not look like one's."""
+    connection.execute(f"delete from raw.{table}")
+    connection.execute("delete from raw.document_reads where document_table = ?", [table])
+    connection.execute("delete from raw.document_keys where document_table = ?", [table])
+    _delete_rejected_documents(connection, table)
+
+
+def _delete_rejected_documents(connection: Connection, table: str) -> None:
+    connection.execute(
+        "delete from raw.rejected_events where source_date is null and starts_with(source, ?)",
+        [f"{table}: "],
+    )
+
+
+def _insert_documents(connection: Connection, table: str) -> None:
+    # To compare all documents with all would cost as much as reading them; few are there twice.
+    connection.execute(
+        """
+        create or replace temp table repeated_ids as
+        select _id from documents where _id is not null group by _id having count(*) > 1
+        """
+    )
+    connection.execute(
+        f"""
+        insert into raw.{table}
+        select _id, updated_at, doc
+        from documents
+        where _id is not null and _id not in (select _id from repeated_ids)
+        union all
+        select _id, updated_at, doc
+        from documents
+        semi join repeated_ids using (_id)
+        qualify row_number() over (
+            partition by _id order by updated_at desc nulls last, doc::varchar desc
+        ) = 1
+        """
+    )
+    connection.execute("drop table repeated_ids")
+    connection.execute(
+        """
+        insert into raw.rejected_events
+        select ? || file, null, coalesce(reason, 'no id'), doc from documents where _id is null
+        """,
+        [f"{table}: "],
+    )

@@ -28,8 +28,8 @@ CATALOGUE: dict[str, Row] = {
     "same_film": {"content_type": "Movie", "genres": ["drama", " Drama "], "tags": ["Dark", ""]},
     "other_film": {"content_type": "movie", "genres": ["comedy", None], "tags": ["warm", "slow"]},
     "film_without_tags": {"content_type": "movie", "genres": [], "tags": None},
-    "report": {"content_type": "documentary", "tags": ["drama", "nature"]},
-    "of_no_type": {"genres": ["crime"]},
+    "report": {"content_type": "documentary", "tags": ["drama", "nature"], "released_on": "1984"},
+    "of_no_type": {"genres": ["crime"], "runtime_seconds": "5400"},
     "show": {"content_type": "series", "genres": ["crime"], "tags": ["nordic"]},
     **{
         f"show_{number}": {
@@ -47,7 +47,13 @@ CATALOGUE: dict[str, Row] = {
         f"soap_{number}": {"content_type": "Episode", "series_id": "soap", "genres": ["soap"]}
         for number in range(1, 4)
     },
-    "pilot": {"content_type": "episode", "series_id": None, "tags": ["crime"]},
+    "pilot": {
+        "content_type": "episode",
+        "series_id": None,
+        "season_number": "none",
+        "episode_number": {"number": 1},
+        "tags": ["crime"],
+    },
     "its_own_series": {"content_type": "episode", "series_id": "its_own_series"},
     "show_to_come": {"content_type": "Series", "genres": ["Comedy", "family"]},
 }

@@ -398,6 +398,10 @@ def _suspicious_contents(
             {name: 1 for name in contents if not genres.get(title_of(world, name))},
             len(contents),
         ),
+        "contents_with_unreadable_fields": (
+            {name: 1 for name in contents if unreadable_fields(world.contents[name])},
+            len(contents),
+        ),
         "episodes_without_series": (
             {name: 1 for name in episodes if series_of(world, name) is None},
             len(episodes),
@@ -407,6 +411,44 @@ def _suspicious_contents(
             len(series),
         ),
     }
+
+
+def unreadable_fields(document: Mapping[str, Any]) -> list[str]:
+    """The fields of a document that are there, but not as what they should be."""
+
+    def is_number(value: Any) -> bool:
+        try:
+            return not isinstance(value, bool) and math.isfinite(float(value))
+        except (TypeError, ValueError):
+            return False
+
+    def is_date(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and date.fromisoformat(value[:10]) is not None
+        except ValueError:
+            return False
+
+    def is_text(value: Any) -> bool:
+        return not isinstance(value, list | dict)
+
+    def is_list_or_text(value: Any) -> bool:
+        return not isinstance(value, dict)
+
+    def is_list(value: Any) -> bool:
+        return isinstance(value, list)
+
+    suits = {
+        **dict.fromkeys(("title", "content_type", "series_id"), is_text),
+        **dict.fromkeys(("season_number", "episode_number", "runtime_seconds"), is_number),
+        "released_on": is_date,
+        **dict.fromkeys(("genres", "tags"), is_list_or_text),
+        "availability": is_list,
+    }
+    return [
+        name
+        for name, is_suitable in suits.items()
+        if document.get(name) not in (None, "") and not is_suitable(document[name])
+    ]
 
 
 def _quality_row(

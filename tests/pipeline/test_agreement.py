@@ -212,6 +212,7 @@ QUALITY_CHECKS = (
     "events_of_unknown_type",
     "events_on_unknown_contents",
     "contents_without_genre",
+    "contents_with_unreadable_fields",
     "episodes_without_series",
     "series_without_episodes",
     "users_in_unknown_time_zones",

@@ -277,6 +277,30 @@ def test_a_series_is_without_episodes_when_none_in_the_catalogue_names_it() -> N
     assert quality(world, "episodes_without_series") == []
 
 
+def test_a_field_is_unreadable_when_it_is_not_what_it_should_be() -> None:
+    fields = {
+        "season_number": "two",
+        "episode_number": "10",
+        "runtime_seconds": [60],
+        "released_on": 1984,
+        "genres": {"name": "drama"},
+        "tags": "dark",
+        "availability": "DE",
+        "title": "",
+    }
+    drifted = {**CATALOGUE, "film_a": {**CATALOGUE["film_a"], **fields}}
+    assert reference.unreadable_fields(drifted["film_a"]) == [
+        "season_number",
+        "runtime_seconds",
+        "released_on",
+        "genres",
+        "availability",
+    ]
+    events = [browse(days_ago(0), content_id=name) for name in ("film_a", "film_b")]
+    world = replace(make_world(*events), contents=drifted)
+    assert quality(world, "contents_with_unreadable_fields") == [(1, 2, "film_a")]
+
+
 # --- as-of dates ---------------------------------------------------------------------------------
 
 

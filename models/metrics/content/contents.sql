@@ -24,6 +24,7 @@ select
     contents.episode_number,
     contents.runtime_seconds,
     contents.released_on,
+    contents.unreadable_fields,
     -- only what a metric depends on: a new synopsis or a better title restates nothing
     md5(
         concat_ws(

@@ -33,6 +33,7 @@ touched_contents as (
         contents.content_type,
         contents.series_id,
         contents.title_id,
+        contents.unreadable_fields is not null as has_unreadable_fields,
         titles_with_genre.title_id is null as is_without_genre
     from touched
     inner join contents on touched.content_id = contents.content_id
@@ -84,6 +85,15 @@ checks as (
         count(case when is_without_genre then 1 end) as affected,
         count(*) as total,
         min(case when is_without_genre then content_id end) as example
+    from touched_contents
+    group by source_date
+    union all
+    select
+        source_date,
+        'contents_with_unreadable_fields' as quality_check,
+        count(case when has_unreadable_fields then 1 end) as affected,
+        count(*) as total,
+        min(case when has_unreadable_fields then content_id end) as example
     from touched_contents
     group by source_date
     union all
