@@ -356,8 +356,8 @@ def _wait_until_queried(druid: Druid, table: _Table) -> None:
     newer than all before, no newer one may be missing, and the counts must be those of the model.
     """
     settings = table.exposure.settings
-    days = {day for day, _, _ in table.pending}
-    wanted = {(str(key[0]), *key[1:]): rows for key, rows in table.counts.items() if key[0] in days}
+    days = {str(day) for day, _, _ in table.pending}
+    wanted = {key: rows for key, rows in table.counts.items() if key[0] in days}
     started = time.monotonic()
     for _ in waits():
         unloaded = _unloaded(druid, table)

@@ -265,7 +265,7 @@ class Inline:
         self, settings: DruidTable, columns: list[Column], files: Files, rows: Mapping[date, int]
     ) -> Iterator[Relations]:
         """Load the rows of all dates into the staging datasource, and wait until all are there."""
-        staging = f"{settings.datasource}__staging_{secrets.token_hex(12)}"
+        staging = f"personas_staging_{secrets.token_hex(12)}"
         numbers = iter(range(1_000_000_000))
         try:
             for day, paths in files.items():

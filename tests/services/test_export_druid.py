@@ -144,15 +144,15 @@ def test_every_way_gives_the_rows_of_the_model(service: Service, through: str) -
     assert service.there() == service.wanted()
     assert {row["previous_persona"] for row in service.there()} == {None, "", 'it\'s "é" \\'}
     assert not shared.exists() or not list(shared.iterdir())
-    assert not staging(service)
+    assert not staging(service.druid)
     # published by one way, it is known to be there by all others
     assert service.export(through="http").written == 0
 
 
-def staging(service: Service) -> list[str]:
+def staging(druid: DruidServer) -> list[str]:
     """The segments of staging datasources that are still in use."""
-    found = service.druid.request("GET", "/druid/coordinator/v1/metadata/datasources")
-    return [name for name in found if name.startswith(f"{service.datasource}__")]
+    found = druid.request("GET", "/druid/coordinator/v1/metadata/datasources")
+    return [name for name in found if name.startswith("personas_staging_")]
 
 
 def test_only_the_changed_date_is_replaced_and_queries_see_it_at_once(service: Service) -> None:
@@ -287,7 +287,7 @@ def test_rows_that_druid_cannot_read_fail_the_task_and_the_old_ones_stay(
         changed.export(through=through)
     assert "\n" not in str(caught.value)
     assert (changed.there(), changed.ledger()) == before
-    assert not staging(changed)
+    assert not staging(changed.druid)
     monkeypatch.undo()
     assert changed.export(through=through).written == 1
     assert changed.there() == changed.wanted()
