@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +58,13 @@ def build(
     if not has_all_tables:  # loaded by a version that did not have it yet
         with connect(database) as connection:
             create_raw_tables(connection)
+    manifest = parse(database, tests=tests)
     arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if not tests:
-        arguments += ["--exclude-resource-type", "test"]
     if full_refresh:
         arguments.append("--full-refresh")
     if variables:
         arguments += ["--vars", variables]
-    result = invoke(arguments, database, report)
+    result = invoke(arguments, database, report, manifest=manifest)
     from dbt_common.invocation import get_invocation_id
 
     summary = BuildSummary(invocation_id=get_invocation_id())
@@ -73,10 +74,45 @@ def build(
     return summary
 
 
-def parse(database: Path) -> "Manifest":
-    """The project as dbt reads it: models, exposures and their settings. Opens no database."""
-    result = invoke(["parse"], database, lambda text, done, total: None)
+def parse(database: Path, *, tests: bool = True) -> "Manifest":
+    """The project as dbt reads it: models, exposures and their settings. Opens no database.
+
+    A process parses once for all databases of one name, which dbt puts into the names of relations,
+    as long as no file of the project changes. --vars change nothing in a manifest: models read them
+    when they are compiled. `tests` false leaves the tests out: they are most of the nodes, and dbt
+    walks all of them several times in each run.
+    """
+    # The copy because dbt writes into the manifest that it runs.
+    return _parsed(database.name, tests, PROJECT, _version_of_files(PROJECT)).deepcopy()
+
+
+@lru_cache(maxsize=8)
+def _parsed(database_name: str, tests: bool, project: Path, version: str) -> "Manifest":
+    if not tests:
+        return _without_tests(parse(Path(database_name)))
+    # The name alone: dbt's own memory of the project is void where the path is another.
+    result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
+    return manifest
+
+
+def _version_of_files(project: Path) -> str:
+    """The md5 of every file that dbt parses."""
+    files = [project / "dbt_project.yml"]
+    for folder in ("macros", "models", "profiles", "seeds", "tests"):
+        files += sorted((project / folder).rglob("*"))
+    version = md5()
+    for file in files:
+        if file.is_file():
+            version.update(f"{file} {file.stat().st_size} ".encode())
+            version.update(file.read_bytes())
+    return version.hexdigest()
+
+
+def _without_tests(manifest: "Manifest") -> "Manifest":
+    for name in [name for name, node in manifest.nodes.items() if node.resource_type == "test"]:
+        del manifest.nodes[name]
+    manifest.unit_tests.clear()
     return manifest
 
 
