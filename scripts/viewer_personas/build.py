@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import yaml
 
+from viewer_personas.config import load_sources
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.load import load
 from viewer_personas.raw import create_raw_tables
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
+DATABASE = "personas.duckdb"  # of a demo, in its directory
 
 Report = Callable[[str, int, int], None]
 
@@ -72,6 +75,14 @@ def build(
     with connect(database, read_only=True) as connection:
         summary.partitions_rebuilt = _partitions_rebuilt(connection, summary.invocation_id)
     return summary
+
+
+def load_and_build(directory: Path) -> Path:
+    """Load and build the demo service in a directory, without the data tests; its database."""
+    database = directory / DATABASE
+    load(load_sources(directory / "sources.yml"), database)
+    build(database, tests=False)
+    return database
 
 
 def parse(database: Path, *, tests: bool = True) -> "Manifest":
