@@ -182,6 +182,13 @@ def _environment(database: Path) -> Iterator[None]:
             os.environ["PERSONAS_DATABASE"] = before
 
 
+def default_variables(project: Path) -> dict[str, Any]:
+    """The vars of dbt_project.yml, with their values where --vars says nothing."""
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
+    variables: dict[str, Any] = settings["vars"]
+    return variables
+
+
 def _check_variables(variables: str | None) -> None:
     if not variables:
         return
@@ -191,7 +198,7 @@ def _check_variables(variables: str | None) -> None:
         raise InputError(f"--vars is no YAML: {_first_words(str(error))}") from error
     if not isinstance(given, dict):
         raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
-    known = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    known = default_variables(PROJECT)
     for name in given:
         if name not in known:
             raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
