@@ -3,9 +3,9 @@
 
     A partitioned model names its partition list in `meta.partition_list` (source_dates,
     activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
-    only the rows that `needs_building()`. The list says which partitions are wanted and at which input_version;
-    metrics.partition_ledger says which ones the table holds. In one transaction a run
-    forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
+    only the rows that `needs_building()`. The list says which partitions are wanted and at which
+    input_version; metrics.partition_ledger says which ones the table holds. In one transaction a
+    run forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
 #}
 
 {% macro partition_ledger() %}

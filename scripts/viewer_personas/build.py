@@ -4,14 +4,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import yaml
 
+from viewer_personas.config import load_sources
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.load import load
 from viewer_personas.raw import create_raw_tables, scalar
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
+DATABASE = "personas.duckdb"  # of a demo, in its directory
 
 Report = Callable[[str, int, int], None]
 
@@ -54,14 +59,13 @@ def build(
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
     with connect(database) as connection:
         create_raw_tables(connection)  # it may have been loaded by a version without one of them
+    manifest = parse(database, tests=tests)
     arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if not tests:
-        arguments += ["--exclude-resource-type", "test"]
     if full_refresh:
         arguments.append("--full-refresh")
     if variables:
         arguments += ["--vars", variables]
-    result = invoke(arguments, database, report)
+    result = invoke(arguments, database, report, manifest=manifest)
     from dbt_common.invocation import get_invocation_id
 
     summary = BuildSummary(invocation_id=get_invocation_id())
@@ -71,10 +75,53 @@ def build(
     return summary
 
 
-def parse(database: Path) -> "Manifest":
-    """The project as dbt reads it: models, exposures and their settings. Opens no database."""
-    result = invoke(["parse"], database, lambda text, done, total: None)
+def load_and_build(directory: Path) -> Path:
+    """Load and build the demo service in a directory, without the data tests; its database."""
+    database = directory / DATABASE
+    load(load_sources(directory / "sources.yml"), database)
+    build(database, tests=False)
+    return database
+
+
+def parse(database: Path, *, tests: bool = True) -> "Manifest":
+    """The project as dbt reads it: models, exposures and their settings. Opens no database.
+
+    A process parses once for all databases of one name, which dbt puts into the names of relations,
+    as long as no file of the project changes. --vars change nothing in a manifest: models read them
+    when they are compiled. `tests` false leaves the tests out: they are most of the nodes, and dbt
+    walks all of them several times in each run.
+    """
+    # The copy because dbt writes into the manifest that it runs.
+    return _parsed(database.name, tests, PROJECT, _version_of_files(PROJECT)).deepcopy()
+
+
+@lru_cache(maxsize=8)
+def _parsed(database_name: str, tests: bool, project: Path, version: str) -> "Manifest":
+    if not tests:
+        return _without_tests(parse(Path(database_name)))
+    # The name alone: dbt's own memory of the project is void where the path is another.
+    result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
+    return manifest
+
+
+def _version_of_files(project: Path) -> str:
+    """The md5 of every file that dbt parses."""
+    files = [project / "dbt_project.yml"]
+    for folder in ("macros", "models", "profiles", "seeds", "tests"):
+        files += sorted((project / folder).rglob("*"))
+    version = md5()
+    for file in files:
+        if file.is_file():
+            version.update(f"{file} {file.stat().st_size} ".encode())
+            version.update(file.read_bytes())
+    return version.hexdigest()
+
+
+def _without_tests(manifest: "Manifest") -> "Manifest":
+    for name in [name for name, node in manifest.nodes.items() if node.resource_type == "test"]:
+        del manifest.nodes[name]
+    manifest.unit_tests.clear()
     return manifest
 
 
@@ -133,6 +180,13 @@ def _environment(database: Path) -> Iterator[None]:
             os.environ["PERSONAS_DATABASE"] = before
 
 
+def default_variables(project: Path) -> dict[str, Any]:
+    """The vars of dbt_project.yml, with their values where --vars says nothing."""
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
+    variables: dict[str, Any] = settings["vars"]
+    return variables
+
+
 def _check_variables(variables: str | None) -> None:
     if not variables:
         return
@@ -142,7 +196,7 @@ def _check_variables(variables: str | None) -> None:
         raise InputError(f"--vars is no YAML: {_first_words(str(error))}") from error
     if not isinstance(given, dict):
         raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
-    known = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    known = default_variables(PROJECT)
     for name in given:
         if name not in known:
             raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")

@@ -30,11 +30,11 @@ from viewer_personas.agreement import (
     group_stability,
     matched_macro_f1,
 )
-from viewer_personas.build import invoke
-from viewer_personas.compare_methods import DATABASE, TRUTH, build_with_loss, table
+from viewer_personas.build import DATABASE, invoke
+from viewer_personas.compare_methods import build_with_loss, table
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
-from viewer_personas.recovery import planted_on, recovery
+from viewer_personas.recovery import TRUTH, planted_on, recovery
 
 RULES = "rules"
 CLUSTERINGS = ("k-means", "Gaussian mixture, diagonal", "Gaussian mixture, full")

@@ -20,16 +20,13 @@ import duckdb
 import typer
 from rich.console import Console
 
-from viewer_personas.build import build, invoke
-from viewer_personas.config import load_sources
-from viewer_personas.database import connect
+from viewer_personas.build import DATABASE, invoke, load_and_build
+from viewer_personas.database import connect, escaped
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
-from viewer_personas.load import load
-from viewer_personas.recovery import recovery
+from viewer_personas.recovery import TRUTH, recovery
 
 METHODS = ("priority", "strongest", "rarest", "sticky", "riskiest")
 LOST_SHARE = 0.05
-TRUTH, DATABASE = "truth.csv", "personas.duckdb"
 
 Placed = dict[str, str]
 """The persona of each viewer."""
@@ -108,10 +105,10 @@ def lose_events(service: Path, directory: Path, seed: int, share: float = LOST_S
     with duckdb.connect() as connection:
         for file in files:
             chance = f"md5('{seed} {file.name} ' || file_row_number)"
-            rows = f"read_parquet('{_escaped(file)}', file_row_number = true)"
+            rows = f"read_parquet('{escaped(file)}', file_row_number = true)"
             connection.execute(
                 f"copy (select * exclude (file_row_number) from {rows} where {chance} >= '{limit}')"
-                f" to '{_escaped(directory / 'events' / file.name)}' (format parquet)"
+                f" to '{escaped(directory / 'events' / file.name)}' (format parquet)"
             )
             [(count,)] = connection.execute(
                 f"select count(*) from {rows} where {chance} < '{limit}'"
@@ -123,10 +120,7 @@ def lose_events(service: Path, directory: Path, seed: int, share: float = LOST_S
 def build_with_loss(service: Path, directory: Path, seed: int) -> Path:
     """Load and build the service without a random share of its events; the database."""
     lose_events(service, directory, seed)
-    database = directory / DATABASE
-    load(load_sources(directory / "sources.yml"), database)
-    build(database, tests=False)
-    return database
+    return load_and_build(directory)
 
 
 def share_that_differs(one: Placed, other: Placed) -> float:
@@ -226,10 +220,6 @@ def main(
     except PersonasError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
     database.parent.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect()
     try:
-        connection.execute(f"set temp_directory = '{_escaped(database)}.tmp'")
+        connection.execute(f"set temp_directory = '{escaped(database)}.tmp'")
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set preserve_insertion_order = false")
         connection.execute(f"set memory_limit = '{memory_limit()}'")
@@ -77,7 +77,7 @@ def attach(
     """
     mode = " (read_only)" if read_only else ""
     try:
-        connection.execute(f"attach '{_escaped(database)}' as \"{name}\"{mode}")
+        connection.execute(f"attach '{escaped(database)}' as \"{name}\"{mode}")
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise Unreachable(
@@ -86,5 +86,6 @@ def attach(
         raise InputError(f"{database}: cannot be opened as a DuckDB file: {error}") from error
 
 
-def _escaped(path: Path) -> str:
+def escaped(path: Path) -> str:
+    """A path as SQL has it between quotes."""
     return str(path).replace("'", "''")

@@ -19,9 +19,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-import yaml
 
-from viewer_personas.build import PROJECT
+from viewer_personas.build import PROJECT, default_variables
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 from viewer_personas.explain import Clause as EvidenceClause
@@ -151,7 +150,7 @@ def pages(project: Path = PROJECT) -> dict[str, str]:
     personas = read_personas(project)
     rules = read_rules(project)
     metrics = read_metrics(project)
-    method = _exclusivity_method(project)
+    method = str(default_variables(project)["exclusivity_method"])
     known = [row["persona"] for row in personas]
     for row in personas:
         for column, value in row.items():
@@ -185,11 +184,6 @@ def rule_lines(alternatives: list[list[Clause]], metrics: dict[str, Metric]) -> 
             words = metrics[clause.metric].words
             lines.append(f"- [{words}](../metrics.md#{clause.metric}): {asked_for}")
     return lines
-
-
-def _exclusivity_method(project: Path) -> str:
-    settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    return str(settings["vars"]["exclusivity_method"])
 
 
 def _page(

@@ -19,8 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 from viewer_personas import demo
-from viewer_personas.build import PROJECT, build
-from viewer_personas.config import load_sources
+from viewer_personas.build import PROJECT, load_and_build
 from viewer_personas.database import connect
 from viewer_personas.detection import (
     CASUAL,
@@ -32,7 +31,6 @@ from viewer_personas.detection import (
     detection,
 )
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.load import load
 from viewer_personas.recovery import TRUTH, Recovery, recovery
 from viewer_personas.rule_words import read_metrics, read_rules
 
@@ -83,10 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(directory: Path, viewers: int, days: int, seed: int, noise: float) -> Run:
     """Generate, load and build one demo in a directory, without the data tests, and compare it."""
     demo.generate(directory, viewers=viewers, days=days, seed=seed, noise=noise)
-    database = directory / "personas.duckdb"
-    load(load_sources(directory / "sources.yml"), database)
-    build(database, tests=False)
-    with connect(database, read_only=True) as connection:
+    with connect(load_and_build(directory), read_only=True) as connection:
         return Run(
             seed,
             noise,

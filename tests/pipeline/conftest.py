@@ -1,13 +1,16 @@
 """Fixtures of the pipeline tests: a place of their own for dbt, and a small service."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from service import Service
+from service import DEMO, Demo, Service
 from viewer_personas import build as build_step
+from viewer_personas.cli import app
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,8 +26,8 @@ def project_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(build_step.PROJECT / "dbt_project.yml", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_step, "PROJECT", folder)
-        patch.setenv("PERSONAS_TEST_BUILDS", str(tmp_path_factory.mktemp("builds")))
         patch.setenv("DBT_LOG_PATH", str(tmp_path_factory.mktemp("logs")))
+        patch.setenv("DBT_LOG_LEVEL_FILE", "none")  # a tenth of a build, and nobody reads it
         patch.setenv("DBT_WRITE_JSON", "false")  # half a second each time, and nobody reads it
         patch.setenv("PERSONAS_MEMORY_LIMIT", "1GB")
         yield folder
@@ -43,3 +46,14 @@ def project(project_copy: Path) -> Iterator[Path]:
 def service(tmp_path: Path) -> Service:
     """A service without any file yet."""
     return Service(tmp_path / "service")
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory, project_copy: Path) -> Demo:
+    """A small demo as `personas demo` leaves it, data tests and export included. Only to be copied
+    and read: it is the one place where all data tests run on a database that is new."""
+    folder = tmp_path_factory.mktemp("finished") / "demo"
+    arguments = ["demo", "--directory", str(folder), *DEMO, "--json"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return Demo(folder, json.loads(result.stdout))

@@ -1,18 +1,16 @@
 """A small streaming service for the pipeline tests: its files, its database, its tables."""
 
 import csv
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 import yaml
 
 from reference import Event, Persona, Row, Rule, Vars, World
@@ -222,24 +220,9 @@ class Service:
         return load(load_sources(self.folder / "sources.yml"), self.database)
 
     def build(self, variables: Vars | None = None, **options: Any) -> BuildSummary:
-        """`personas build` without the data tests; `variables` are passed where they differ.
-
-        The database is built in one place for all services with the same vars: dbt parses the
-        whole project again whenever the database's path or a var is another than the last time.
-        """
+        """`personas build` without the data tests; `variables` are passed where they differ."""
         given = as_yaml(variables) if variables else None
-        place = (
-            Path(os.environ["PERSONAS_TEST_BUILDS"]) / hashlib.md5(str(given).encode()).hexdigest()
-        )
-        place.mkdir(exist_ok=True)
-        built = place / self.database.name
-        self.database.rename(built)
-        try:
-            with pytest.MonkeyPatch.context() as environment:
-                environment.setenv("DBT_TARGET_PATH", str(place / "target"))
-                return build_step.build(built, variables=given, **{"tests": False, **options})
-        finally:
-            built.rename(self.database)
+        return build_step.build(self.database, variables=given, **{"tests": False, **options})
 
     def run(self, variables: Vars | None = None) -> BuildSummary:
         """Load and build."""
@@ -353,6 +336,23 @@ def _only_different(one: Row | None, other: Row | None) -> tuple[Row | None, Row
     grains = {column for grain in GRAINS.values() for column in grain}
     names = [name for name in one if name in grains or repr(one[name]) != repr(other.get(name))]
     return {name: one[name] for name in names}, {name: other.get(name) for name in names}
+
+
+# --- a demo ----------------------------------------------------------------------------------
+
+DEMO = ("--viewers", "80", "--days", "90")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The folder of a demo, and what the run that made it said as JSON."""
+
+    folder: Path
+    said: dict[str, Any]
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "personas.duckdb"
 
 
 # --- worlds for the reference -------------------------------------------------------------------

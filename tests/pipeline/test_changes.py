@@ -42,7 +42,7 @@ FIRST, LAST_COMMON, PUBLISHED, LATEST = (
 
 @pytest.fixture(scope="module")
 def manifest() -> "Manifest":
-    return build_step.parse(Path("nowhere.duckdb"))
+    return build_step.parse(Path("service.duckdb"))
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,11 @@ from viewer_personas.rule_words import Clause, condition, read_metrics, value_te
 RULE_COLUMNS = ("alternative", "clause", "window_days", "metric", "operator", "threshold")
 
 
-def dbt(database: Path, *arguments: str) -> list[tuple[str, str, str]]:
+def dbt(
+    database: Path, *arguments: str, manifest: Manifest | None = None
+) -> list[tuple[str, str, str]]:
     """Name, status and message of everything that one dbt command ran."""
-    result = invoke([*arguments, "--no-use-colors"], database, lambda *_: None)
+    result = invoke([*arguments, "--no-use-colors"], database, lambda *_: None, manifest=manifest)
     return [
         (run.node.name, str(run.status), run.message or "")
         for run in result.result.results
@@ -30,15 +32,14 @@ def dbt(database: Path, *arguments: str) -> list[tuple[str, str, str]]:
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Every relation that a unit test reads, all of them empty but for the seeds."""
     folder = tmp_path_factory.mktemp("units")
-    path = folder / "units.duckdb"
+    path = folder / "service.duckdb"
     with connect(path) as connection:
         create_raw_tables(connection)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DBT_TARGET_PATH", str(folder / "target"))
         environment.setenv("DBT_LOG_PATH", str(folder / "logs"))
         # not `run --empty`, which leaves out the snapshot that user_zones reads
-        without_tests = ["--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"]
-        built = dbt(path, "build", *without_tests)
+        built = dbt(path, "build", manifest=parse(path, tests=False))
         assert not [run for run in built if run[1] == "error"]
         yield path
 
@@ -49,7 +50,7 @@ def manifest(database: Path) -> Manifest:
 
 
 def test_every_unit_test_passes(database: Path, manifest: Manifest) -> None:
-    runs = dbt(database, "test", "--select", "test_type:unit")
+    runs = dbt(database, "test", "--select", "test_type:unit", manifest=manifest)
     assert sorted(name for name, _, _ in runs) == sorted(
         unit_test.name for unit_test in manifest.unit_tests.values()
     )

@@ -9,13 +9,11 @@ from statistics import median_low
 import duckdb
 import pytest
 
-from viewer_personas.build import build
-from viewer_personas.config import load_sources
+from viewer_personas.build import build, load_and_build
 from viewer_personas.database import connect
 from viewer_personas.demo import generate
 from viewer_personas.detection import Detection, detection
 from viewer_personas.errors import InputError
-from viewer_personas.load import load
 from viewer_personas.persona_pages import examples, problems_of_form, write
 from viewer_personas.recovery import TRUTH, recovery
 from viewer_personas.rule_words import read_personas
@@ -27,8 +25,7 @@ VIEWERS = 300
 def demo(tmp_path_factory: pytest.TempPathFactory, project_copy: Path) -> Path:
     directory = tmp_path_factory.mktemp("pages") / "demo"
     generate(directory, viewers=VIEWERS, noise=0.0)
-    load(load_sources(directory / "sources.yml"), directory / "personas.duckdb")
-    build(directory / "personas.duckdb", tests=False)
+    load_and_build(directory)
     return directory
 
 

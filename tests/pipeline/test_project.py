@@ -2,16 +2,16 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dbt.contracts.graph.manifest import Manifest
-from typer.testing import CliRunner
 
+from service import Demo
 from viewer_personas.build import PROJECT, build, invoke, parse
-from viewer_personas.cli import app
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.raw import create_raw_tables
@@ -21,13 +21,11 @@ LAYERS = ["raw", "reference", "staging", "metrics", "personas", "activation"]
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that was built on one month of a tiny demo."""
-    directory = tmp_path_factory.mktemp("project") / "demo"
-    arguments = ["demo", "--directory", str(directory), "--viewers", "60", "--days", "90"]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    return directory / "personas.duckdb"
+def database(finished_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that was built on three months of a tiny demo."""
+    database = tmp_path_factory.mktemp("project") / "personas.duckdb"
+    shutil.copy(finished_demo.database, database)
+    return database
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +78,10 @@ def test_what_leaves_is_an_exposure(manifest: Manifest) -> None:
 
 
 def test_lineage_page_describes_every_model_and_every_column(
-    database: Path, tmp_path: Path
+    database: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     arguments = ["docs", "generate", "--static", "--target-path", str(tmp_path)]
-    invoke(arguments, database, lambda *_: None)
+    invoke(arguments, database, lambda *_: None, manifest=manifest)
     page = (tmp_path / "static_index.html").read_text()
     assert "user_personas" in page
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -148,3 +146,35 @@ def test_rules_that_name_unknown_things_fail_with_the_row(database: Path, projec
     rules.write_text(rules.read_text() + "regular,1,9,28,activ_share,>=,0.5\n")
     with pytest.raises(CheckFailed, match=r"clause: 9, window_days: 28, metric: activ_share"):
         build(database)
+
+
+def test_thresholds_change_nothing_of_what_is_parsed(project: Path) -> None:
+    """So that a process can parse once for builds with any --vars."""
+    database = Path("thresholds.duckdb")
+    variables = "{lookback_days: 200, exclusivity_method: sticky, as_of_weekday: wednesday}"
+    with_variables = invoke(["parse", "--vars", variables], database, lambda *_: None).result
+    assert _nodes(with_variables) == _nodes(parse(database))
+
+
+def _nodes(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {
+        name: {**node.to_dict(), "created_at": None}
+        for nodes in (manifest.nodes, manifest.sources, manifest.macros, manifest.exposures)
+        for name, node in nodes.items()
+    }
+
+
+def test_what_is_parsed_once_is_parsed_again_when_a_file_has_changed(project: Path) -> None:
+    database = Path("thresholds.duckdb")
+    before = parse(database)
+    personas = project / "seeds" / "personas.csv"
+    personas.write_text(personas.read_text(encoding="utf-8").replace("Binger", "Bingee"))
+    changed = {
+        name for name, node in parse(database).nodes.items()
+        if _checksum(node) != _checksum(before.nodes[name])
+    }  # fmt: skip
+    assert changed == {"seed.viewer_personas.personas"}
+
+
+def _checksum(node: Any) -> str:
+    return str(node.checksum.checksum)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from service import Demo
 from viewer_personas import build as build_step
 from viewer_personas.build import build
 from viewer_personas.cli import app
@@ -27,11 +28,10 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("rules") / "demo"
-    arguments = ["demo", "--directory", str(directory), "--viewers", "80", "--days", "90"]
-    assert run(*arguments).exit_code == 0
-    return directory / "personas.duckdb"
+def database(finished_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    database = tmp_path_factory.mktemp("rules") / "personas.duckdb"
+    shutil.copy(finished_demo.database, database)
+    return database
 
 
 def rows(database: Path, query: str) -> list[Any]:
