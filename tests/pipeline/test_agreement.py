@@ -839,13 +839,18 @@ def test_the_models_agree_with_the_reference_on_every_edge(edges: Service) -> No
     assert disagreements(edges.tables(), world) == {}
 
 
+PERSONA_LAYER = (
+    "personas", "persona_rules", "persona_dates", "persona_matches", "persona_choices"
+)  # fmt: skip
+
+
 @pytest.mark.usefixtures("more_rules")
 def test_every_method_of_choosing_agrees_with_the_reference(edges: Service, tmp_path: Path) -> None:
     service = edges.copy(tmp_path / "service")
     chosen = {}
     for method in ("strongest", "rarest", "riskiest", "priority"):  # sticky: OTHER_VARS
         variables = replace(EDGE_VARS, exclusivity_method=method)
-        service.build(variables)
+        service.build_only(*PERSONA_LAYER, variables=variables)
         ours = service.tables()["personas.persona_choices"]
         world = make_world(edge_events(), CATALOGUE, {}, variables)
         theirs = reference.persona_choices(world)

@@ -129,7 +129,7 @@ def test_first_day_of_a_service_is_no_failure(tmp_path: Path) -> None:
         "user_id,event_type,occurred_at\nann,play,2026-01-01T10:00:00Z\n"
     )
     (tmp_path / "sources.yml").write_text("events: {driver: files, path: events.csv}\n")
-    database = tmp_path / "first.duckdb"
+    database = tmp_path / "personas.duckdb"
     result = run("run", "--sources", str(tmp_path / "sources.yml"), "--database", str(database))
     assert result.exit_code == 0
     assert "there are personas from the first complete activity date on" in result.stdout

@@ -119,7 +119,7 @@ def test_examples_for_other_rules_than_the_seeds_have_now_are_refused(
 
 def test_a_database_of_before_gains_the_new_column_of_a_seed(demo: Path, tmp_path: Path) -> None:
     """dbt fills the table that it finds: with one column less, the upgrade would fail."""
-    database = tmp_path / "before.duckdb"
+    database = tmp_path / "personas.duckdb"
     database.write_bytes((demo / "personas.duckdb").read_bytes())
     with connect(database) as opened:
         opened.execute("alter table reference.personas drop column avoid")

@@ -148,12 +148,12 @@ def test_rules_that_name_unknown_things_fail_with_the_row(database: Path, projec
         build(database)
 
 
-def test_thresholds_change_nothing_of_what_is_parsed(project: Path) -> None:
+def test_thresholds_change_nothing_of_what_is_parsed(manifest: Manifest, tmp_path: Path) -> None:
     """So that a process can parse once for builds with any --vars."""
-    database = Path("thresholds.duckdb")
     variables = "{lookback_days: 200, exclusivity_method: sticky, as_of_weekday: wednesday}"
-    with_variables = invoke(["parse", "--vars", variables], database, lambda *_: None).result
-    assert _nodes(with_variables) == _nodes(parse(database))
+    arguments = ["parse", "--vars", variables, "--target-path", str(tmp_path)]
+    parsed = invoke(arguments, Path("personas.duckdb"), lambda *_: None).result
+    assert _nodes(parsed) == _nodes(manifest)
 
 
 def _nodes(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -165,7 +165,7 @@ def _nodes(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 
 def test_what_is_parsed_once_is_parsed_again_when_a_file_has_changed(project: Path) -> None:
-    database = Path("thresholds.duckdb")
+    database = Path("personas.duckdb")
     before = parse(database)
     personas = project / "seeds" / "personas.csv"
     personas.write_text(personas.read_text(encoding="utf-8").replace("Binger", "Bingee"))

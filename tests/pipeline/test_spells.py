@@ -22,7 +22,6 @@ from histories import CATALOGUE
 from reference import Event, Row
 from reference_spells import GONE, TABLES, History
 from service import GRAINS, PARTITIONS, Events, Service, differences
-from viewer_personas.build import invoke
 from viewer_personas.database import connect
 
 MODELS = [name.removeprefix("personas.") for name in TABLES]
@@ -123,12 +122,7 @@ def write(service: Service, history: History) -> None:
 
 def run_models(service: Service, *options: str) -> dict[str, list[Row]]:
     """Build the models of TABLES from what is in persona_choices."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DBT_TARGET_PATH", str(service.folder / "target"))
-        result = invoke(
-            ["run", "--select", *MODELS, *options], service.database, lambda *_: None
-        )  # fmt: skip
-    assert result.success, result
+    service.build_only(*MODELS, *options)
     return {name: rows for name, rows in service.tables().items() if name in TABLES}
 
 
