@@ -34,7 +34,7 @@ demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and i
 
 test: setup lint  ## Lint and run every test
 	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services
-	$(BIN)/pytest tests/services  # one Druid, so one process
+	$(BIN)/pytest -n 2 --dist loadfile tests/services  # each process starts servers of its own
 
 lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check

@@ -72,7 +72,12 @@ def test_every_result_has_a_contract_and_a_tested_grain(manifest: Manifest) -> N
 
 
 def test_what_leaves_is_an_exposure(manifest: Manifest) -> None:
-    assert [exposure.name for exposure in manifest.exposures.values()] == ["user_personas_files"]
+    assert {exposure.name for exposure in manifest.exposures.values()} == {
+        "user_personas_files",
+        "user_personas_druid",
+        "persona_transitions_druid",
+        "churn_risk_druid",
+    }
     for exposure in manifest.exposures.values():
         assert exposure.description and exposure.owner.name
 
@@ -81,7 +86,8 @@ def test_lineage_page_describes_every_model_and_every_column(
     database: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     arguments = ["docs", "generate", "--static", "--target-path", str(tmp_path)]
-    invoke(arguments, database, lambda *_: None, manifest=manifest)
+    # a copy, because dbt writes into the manifest that it runs
+    invoke(arguments, database, lambda *_: None, manifest=manifest.deepcopy())
     page = (tmp_path / "static_index.html").read_text()
     assert "user_personas" in page
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -153,7 +159,10 @@ def test_thresholds_change_nothing_of_what_is_parsed(manifest: Manifest, tmp_pat
     variables = "{lookback_days: 200, exclusivity_method: sticky, as_of_weekday: wednesday}"
     arguments = ["parse", "--vars", variables, "--target-path", str(tmp_path)]
     parsed = invoke(arguments, Path("personas.duckdb"), lambda *_: None).result
-    assert _nodes(parsed) == _nodes(manifest)
+    with_variables, without = _nodes(parsed), _nodes(manifest)
+    # names only: the difference of two manifests takes minutes to print
+    assert with_variables.keys() == without.keys()
+    assert [name for name in without if with_variables[name] != without[name]] == []
 
 
 def _nodes(manifest: Manifest) -> dict[str, dict[str, Any]]:
