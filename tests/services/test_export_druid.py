@@ -390,10 +390,11 @@ def test_no_output_and_no_log_holds_the_password_or_the_token(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handover, "_PATIENCE_SECONDS", 0)
     with caplog.at_level(logging.DEBUG):
         done = personas_export(configured, configured.druid.url)
+        assert done.exit_code == 0, done.exception
         assert json.loads(done.stdout)["export"]["written"] == 3
+        monkeypatch.setattr(handover, "_PATIENCE_SECONDS", 0)
         configured.set(FIRST, {**VIEWERS, "new": "casual"}, "v2")
         failed = personas_export(
             configured, configured.druid.url, ", address: 'http://127.0.0.1:1'"
