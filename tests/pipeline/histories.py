@@ -483,7 +483,7 @@ def deliveries() -> st.SearchStrategy[Delivery]:
     return st.builds(
         Delivery,
         order=st.sampled_from(["forward", "backward", "mixed"]),
-        disturbances=st.lists(disturbance, min_size=3, max_size=12).map(tuple),
+        disturbances=st.lists(disturbance, min_size=2, max_size=10).map(tuple),
         builds_after=st.sampled_from([frozenset({0}), frozenset({1}), frozenset({0, 1})]),
     )
 
