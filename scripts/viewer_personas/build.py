@@ -1,7 +1,7 @@
 """Building: dbt, run inside this process, with its events turned into progress."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +16,7 @@ from viewer_personas.config import load_sources
 from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.load import load
-from viewer_personas.raw import create_raw_tables, scalar
+from viewer_personas.raw import Report, create_raw_tables, scalar
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATABASE = "personas.duckdb"  # of a demo, in its directory
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass

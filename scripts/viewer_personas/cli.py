@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from viewer_personas import demo as demo_service
 from viewer_personas import detection, recovery
-from viewer_personas.build import PROJECT, BuildSummary, Report, parse
+from viewer_personas.build import PROJECT, BuildSummary, parse
 from viewer_personas.build import build as run_build
 from viewer_personas.config import Sources, load_sources
 from viewer_personas.database import DEFAULT_DATABASE, connect
@@ -28,6 +28,7 @@ from viewer_personas.export import export as run_export
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
 from viewer_personas.publications import ExportSummary
+from viewer_personas.raw import Report
 from viewer_personas.rules import (
     PERSONA_COLUMNS,
     RULE_COLUMNS,

@@ -53,7 +53,6 @@ class Segment:
     start: str
     end: str
     version: str
-    partition_num: int
     size: int
     is_published: bool
     is_available: bool
@@ -184,15 +183,6 @@ class Druid:
 
         return self.repeat(ask)
 
-    def delete(self, path: str) -> Any:
-        """What a JSON API answers to DELETE."""
-
-        def ask() -> Any:
-            with self._request("DELETE", path) as response:
-                return _json(self._read(response))
-
-        return self.repeat(ask)
-
     # --- metadata, through pydruid ----------------------------------------------------------------
 
     def datasources(self) -> list[str]:
@@ -224,7 +214,7 @@ class Druid:
                 " OR \"start\" LIKE '-%')"
             )
         rows = self._metadata(
-            '"segment_id", "start", "end", "version", "partition_num", "size", "is_published",'
+            '"segment_id", "start", "end", "version", "size", "is_published",'
             ' "is_available", "is_realtime", "is_overshadowed", "replication_factor"',
             "sys.segments",
             where,
@@ -235,13 +225,12 @@ class Druid:
                 start=str(row[1]),
                 end=str(row[2]),
                 version=str(row[3]),
-                partition_num=int(row[4]),
-                size=int(row[5]),
-                is_published=bool(row[6]),
-                is_available=bool(row[7]),
-                is_realtime=bool(row[8]),
-                is_overshadowed=bool(row[9]),
-                replication_factor=int(row[10]),
+                size=int(row[4]),
+                is_published=bool(row[5]),
+                is_available=bool(row[6]),
+                is_realtime=bool(row[7]),
+                is_overshadowed=bool(row[8]),
+                replication_factor=int(row[9]),
             )
             for row in rows
         ]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -28,7 +29,7 @@ from viewer_personas.event_rows import (
     quoted,
     service_name,
 )
-from viewer_personas.raw import Connection, SliceBatch, scalar, transaction
+from viewer_personas.raw import Connection, SliceBatch, forget_files, scalar, transaction
 
 # Part of every slice's identity: raise it when the same segments would be read into other rows.
 _READER_VERSION = 1
@@ -102,11 +103,7 @@ class DruidDays:
     def remember(self, connection: Connection) -> None:
         """Forget what a driver of files knew, and the rows that it could not place on a day."""
         with transaction(connection):
-            connection.execute("delete from raw.source_files")
-            connection.execute(
-                "delete from raw.rejected_events where source_date is null"
-                " and not starts_with(source, 'contents: ') and not starts_with(source, 'users: ')"
-            )
+            forget_files(connection, kept=[])
 
     def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[SliceBatch]:
         """The stale days, each a batch; while one is landed, the next ones are being read.
@@ -128,9 +125,7 @@ class DruidDays:
                         continue
                     yield SliceBatch(
                         identities={day: self._identity(fetched.day)},
-                        land=lambda target, day=day, fetched=fetched: _land(  # type: ignore[misc]
-                            target, self, day, fetched
-                        ),
+                        land=partial(_land, self, day, fetched),
                         open_days=frozenset([day] if fetched.day.is_open else []),
                     )
                     for file in [*fetched.files, *fetched.without_user]:
@@ -338,7 +333,7 @@ def _attempt(days: DruidDays, day: date, folder: Path) -> Fetched:
         files, rows = _fetch_groups(days, day, folder)
         if rows < counted:
             target = folder / f"{day}.without_user"
-            file, lines = days.druid.stream(_rows_query(days, day, "without a user"), target)
+            file, lines = days.druid.stream(_rows_query(days, day, without_user=True), target)
             without_user, rows = [file], rows + lines
     else:
         file, rows = days.druid.stream(_rows_query(days, day), folder / str(day))
@@ -375,10 +370,10 @@ def _count(days: DruidDays, day: date) -> int:
     return int(rows[0]["n"])
 
 
-def _rows_query(days: DruidDays, day: date, which: str = "all") -> str:
+def _rows_query(days: DruidDays, day: date, *, without_user: bool = False) -> str:
     columns = [identifier(name) for name in days.columns.values() if name != "__time"]
     where = _between(day, day + _DAY)
-    if which != "all":
+    if without_user:
         user = _user(days)
         where += f" AND ({user} IS NULL OR {user} = '')"
     return (
@@ -448,7 +443,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
 # --- landing ------------------------------------------------------------------------------------
 
 
-def _land(connection: Connection, days: DruidDays, day: date, fetched: Fetched) -> None:
+def _land(days: DruidDays, day: date, fetched: Fetched, connection: Connection) -> None:
     """Insert the rows of a day, and apart those without a user.
 
     Raises `Unreachable` where the files do not give the rows that came, which takes all back.

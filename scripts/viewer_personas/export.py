@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from viewer_personas.config import DruidExport, Sources
 from viewer_personas.errors import InputError
-from viewer_personas.export_druid import export_druid
 from viewer_personas.export_files import export_files
 from viewer_personas.publications import ExportSummary
 from viewer_personas.raw import Report
@@ -52,4 +51,7 @@ def export(
     druid = check_target(to, read_sources)
     if druid is None:
         return export_files(manifest, database, directory, report=report)
+    # here, because the client of Druid takes a while that other commands do not need
+    from viewer_personas.export_druid import export_druid
+
     return export_druid(manifest, database, druid, read_sources().file, report=report)

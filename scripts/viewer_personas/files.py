@@ -36,6 +36,7 @@ from viewer_personas.raw import (
     Connection,
     Report,
     SliceBatch,
+    forget_files,
     replace_documents,
     scalar,
     transaction,
@@ -152,23 +153,9 @@ class EventFiles:
 
         Forgets files that are gone. One transaction.
         """
-        unchanged = {"unchanged": sorted(set(self.files) - set(self.new))}
         undated = [name for name in self.new if self.days[name].undated_rows]
         with transaction(connection):
-            connection.execute(
-                "delete from raw.source_files where file not in (select unnest($unchanged))",
-                unchanged,
-            )
-            connection.execute(
-                """
-                delete from raw.rejected_events
-                where source_date is null
-                    and not starts_with(source, 'contents: ')
-                    and not starts_with(source, 'users: ')
-                    and source not in (select unnest($unchanged))
-                """,
-                unchanged,
-            )
+            forget_files(connection, kept=sorted(set(self.files) - set(self.new)))
             _insert_source_files(connection, self)
             if undated:
                 _insert_rejected(connection, self, undated, "occurred_at is null", {})

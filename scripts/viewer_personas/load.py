@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
-from viewer_personas import druid_events, files, mongodb, raw
+from viewer_personas import files, raw
 from viewer_personas.config import Sources
 from viewer_personas.database import connect
 from viewer_personas.errors import InputError
@@ -102,6 +102,9 @@ def _inspect_events(connection: raw.Connection, sources: Sources, report: Report
     settings = sources.events
     if settings.driver == "files":
         return files.inspect_events(connection, settings, sources.file, report)
+    # here, because the clients of servers take half a second that other commands do not need
+    from viewer_personas import druid_events
+
     return druid_events.inspect_events(settings, sources.file)
 
 
@@ -113,6 +116,8 @@ def _inspect_documents(
         return None
     if settings.driver == "files":
         return files.inspect_documents(connection, settings, sources.file, key)
+    from viewer_personas import mongodb
+
     return mongodb.inspect_documents(settings, sources.file, key)
 
 

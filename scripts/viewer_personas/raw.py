@@ -169,6 +169,24 @@ def remove_slices(connection: Connection, days: Sequence[date]) -> None:
             _delete_days(connection, ["events", "rejected_events", "slices"], days)
 
 
+def forget_files(connection: Connection, kept: Sequence[str]) -> None:
+    """Forget what is known of event files but those kept: their days, their rows without a day."""
+    names = {"kept": list(kept)}
+    connection.execute(
+        "delete from raw.source_files where file not in (select unnest($kept::varchar[]))", names
+    )
+    connection.execute(
+        """
+        delete from raw.rejected_events
+        where source_date is null
+            and not starts_with(source, 'contents: ')
+            and not starts_with(source, 'users: ')
+            and source not in (select unnest($kept::varchar[]))
+        """,
+        names,
+    )
+
+
 def replace_slices(connection: Connection, batch: SliceBatch, run_id: str) -> SliceChanges:
     """Replace the days of the batch by what it lands, in one transaction with `raw.slices`.
 

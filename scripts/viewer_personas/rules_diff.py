@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from viewer_personas import build as build_step
-from viewer_personas.build import Report
 from viewer_personas.database import attach, connect
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.raw import Report
 from viewer_personas.rules import (
     CASUAL,
     PERSONA_COLUMNS,

@@ -25,7 +25,6 @@ def segment(start: str, end: str, number: int = 0, **said: Any) -> Segment:
             "start": f"{start}T00:00:00.000Z" if len(start) == 10 else start,
             "end": f"{end}T00:00:00.000Z" if len(end) == 10 else end,
             "version": "1",
-            "partition_num": number,
             "size": 100,
             "is_published": True,
             "is_available": True,

@@ -489,7 +489,7 @@ def test_a_task_that_takes_too_long_is_shut_down() -> None:
 def test_a_segment_is_of_the_days_that_it_overlaps(
     start: str, end: str, is_of_the_day: bool
 ) -> None:
-    segment = Segment("id", start, end, "v", 0, 1, True, True, False, False, 1)
+    segment = Segment("id", start, end, "v", 1, True, True, False, False, 1)
     assert export_step._overlaps(segment, DAY) is is_of_the_day
 
 

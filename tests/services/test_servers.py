@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pymongo
 import pytest
+from pymongo import errors
 
 from services import builds
 from services.builds import BuildError, build, build_druid
@@ -441,7 +443,6 @@ def test_proxy_with_a_certificate_of_its_own(
 
 def documents(server: MongoServer, **options: Any) -> Any:
     """A client of the server. The driver's package is needed for it."""
-    pymongo = pytest.importorskip("pymongo")
     return pymongo.MongoClient(server.url, serverSelectionTimeoutMS=10_000, **options)
 
 
@@ -452,7 +453,6 @@ def test_fail_point_breaks_a_chosen_command(mongo: MongoServer, mongo_database: 
         data = {"failCommands": ["getMore"], "errorCode": 43}
         point = {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
         client.admin.command(point)
-        errors = pytest.importorskip("pymongo.errors")
         with pytest.raises(errors.CursorNotFound):
             list(films.find().batch_size(3))
         assert len(list(films.find().batch_size(3))) == 10
@@ -475,7 +475,6 @@ def test_replica_set_offers_snapshots_and_a_standalone_does_not(
         assert count["command"] == "aggregate"
         assert set(count["readConcern"]) == {"level", "atClusterTime"}
         assert client.topology_description.replica_set_name == "films"
-    errors = pytest.importorskip("pymongo.errors")
     with documents(mongo) as client, client.start_session(snapshot=True) as session:
         with pytest.raises(errors.OperationFailure) as refused:
             list(client[mongo_database].films.find(session=session))
@@ -483,7 +482,6 @@ def test_replica_set_offers_snapshots_and_a_standalone_does_not(
 
 
 def test_mongo_with_a_password_answers_nobody_else(java: None, tmp_path: Path) -> None:
-    errors = pytest.importorskip("pymongo.errors")
     with start_mongo(tmp_path, auth=True) as server:
         with documents(server, username=server.user, password=server.password) as client:
             assert client.service.films.find_one() is None
