@@ -138,7 +138,7 @@ class Druid:
         failed half-way in the same way.
         """
         body = _sql(query, self.server.query_timeout_seconds, {})
-        with self._request("POST", "/druid/v2/sql", body) as response:
+        with self._request("POST", "/druid/v2/sql", body) as response, self._inflated():
             is_gzip = response.headers.get("Content-Encoding", "").lower() == "gzip"
             file = target.with_name(target.name + (".json.gz" if is_gzip else ".json"))
             inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
@@ -327,6 +327,14 @@ class Druid:
             return response.content
         except requests.RequestException as error:
             raise Incomplete(f"{self.server.url} was cut off: {_reason(error)}") from error
+
+    @contextmanager
+    def _inflated(self) -> Iterator[None]:
+        """An answer that is not the gzip that it says it is was damaged on the way."""
+        try:
+            yield
+        except zlib.error as error:
+            raise Incomplete(f"the answer of {self.server.url} is damaged: {error}") from error
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it comes over the wire, a MiB at a time."""

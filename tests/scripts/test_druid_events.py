@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -12,7 +14,7 @@ import pytest
 
 from viewer_personas import druid_events
 from viewer_personas.config import DruidEvents, DruidServer, load_sources
-from viewer_personas.druid import Druid, Segment, iso_time
+from viewer_personas.druid import Druid, Incomplete, Segment, iso_time
 from viewer_personas.errors import Unreachable
 from viewer_personas.load import LoadSummary, load
 
@@ -255,6 +257,29 @@ def test_missing_segments_at_the_edge_do_not_remove_what_was_loaded(service: Ser
     summary = service.load(Source(days, [noon(1), noon(2)]))
     assert (summary.slices_removed, summary.slices_loaded) == (0, 0)
     assert len(service.slices()) == 3
+
+
+class Damaged(BaseHTTPRequestHandler):
+    """Answers with what is no gzip, and says that it is."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(b"no gzip")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_an_answer_that_was_damaged_is_worth_another_attempt(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Damaged) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        druid = Druid(DruidServer(url=url), "events", tmp_path)
+        with pytest.raises(Incomplete, match="is damaged"):
+            druid.stream("SELECT 1", tmp_path / "rows")
 
 
 def test_settings_are_read_as_they_are_meant(tmp_path: Path) -> None:
