@@ -26,13 +26,19 @@ $(UV):
 	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads
 	@touch $@
 
+# What only tests need besides: Spark, pandas and polars, some 500 MB.
+.venv/.installed-for-tests: .venv/.installed
+	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads \
+		--extra spark --group dataframes
+	@touch $@
+
 demo: setup  ## Generate a small streaming service and find its personas
 	$(BIN)/personas demo
 
 demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and into Druid again
 	$(BIN)/python tests/services/demo_servers.py
 
-test: setup lint  ## Lint and run every test
+test: .venv/.installed-for-tests lint  ## Lint and run every test
 	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services
 	$(BIN)/pytest -n 2 --dist loadfile tests/services  # each process starts servers of its own
 
