@@ -4,7 +4,8 @@
 
 Generates a service as the benchmark does, and lets three programs read its files, each in a process
 of its own: `load` and `build` of this project for the latest date, without data tests; and the two
-programs `dataframes_pandas` and `dataframes_polars`. All rows and columns of metrics.user_windows
+programs `dataframes_pandas` and `dataframes_polars`. The next day is measured, too, for which the
+two do everything again. All rows and columns of metrics.user_windows
 and the personas must be equal. docs/performance.md says what each does and does not do. pandas and
 polars are in the dependency group `dataframes`: `make compare-dataframes` brings them.
 """
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -36,15 +38,20 @@ from viewer_personas.load import load
 
 PROJECT = "this project"
 ALL = "this project, all its tables"
-RUNS = {
-    # the models that the two tables need, and all others
-    PROJECT: "viewer_personas.compare_dataframes:build_compared",
-    ALL: "viewer_personas.compare_dataframes:build_all",
-    "pandas": "viewer_personas.dataframes_pandas:run",
-    "polars": "viewer_personas.dataframes_polars:run",
-}
+NEXT_DAY = "this project, the next day"
 DATAFRAMES = ("pandas", "polars")
+# The functions of each program, the last of which is measured.
+RUNS = {
+    PROJECT: ["viewer_personas.compare_dataframes:build_compared"],
+    ALL: ["viewer_personas.compare_dataframes:build_all"],
+    NEXT_DAY: [
+        "viewer_personas.compare_dataframes:build_until_last_day",
+        "viewer_personas.compare_dataframes:build_last_day",
+    ],
+    **{name: [f"viewer_personas.dataframes_{name}:run"] for name in DATAFRAMES},
+}
 DATABASE = "compared.duckdb"
+FOR_COMPARED = ["--select", "+persona_choices"]
 TOLERANCE = 1e-9  # relative, and absolute below 1
 NUMBERS = ("BIGINT", "INTEGER", "DOUBLE")
 
@@ -71,18 +78,38 @@ class Measurement:
 
 def build_compared(directory: Path, output: Path) -> None:
     """Load the service and build what the compared tables need, in a new database."""
-    _build(directory, output, ["--select", "+persona_choices"])
+    (output / DATABASE).unlink(missing_ok=True)
+    _build(directory, output, FOR_COMPARED)
 
 
 def build_all(directory: Path, output: Path) -> None:
     """Load the service and build every table for the latest date, in a new database."""
+    (output / DATABASE).unlink(missing_ok=True)
     _build(directory, output, [])
 
 
-def _build(directory: Path, output: Path, selection: list[str]) -> None:
+def build_until_last_day(directory: Path, output: Path) -> None:
+    """The same as `build_compared` on the day before."""
+    (output / DATABASE).unlink(missing_ok=True)
+    inputs = read_inputs(directory)
+    [time_column] = [theirs for theirs, ours in inputs.columns.items() if ours == "occurred_at"]
+    [(last_day,)] = duckdb.execute(
+        f'select cast(max("{time_column}") as date) from read_parquet($1)',
+        [[str(file) for file in inputs.event_files]],
+    ).fetchall()
+    _build(directory, output, FOR_COMPARED, until=last_day - timedelta(days=1))
+
+
+def build_last_day(directory: Path, output: Path) -> None:
+    """What a daily run does then: load the last day, build what changes with it."""
+    _build(directory, output, FOR_COMPARED)
+
+
+def _build(
+    directory: Path, output: Path, selection: list[str], *, until: date | None = None
+) -> None:
     database = output / DATABASE
-    database.unlink(missing_ok=True)
-    load(load_sources(directory / "sources.yml"), database)
+    load(load_sources(directory / "sources.yml"), database, until=until)
     result = invoke(
         ["build", *selection, "--vars", "{as_of_history_weeks: 0}"],
         database,
@@ -95,13 +122,14 @@ def _build(directory: Path, output: Path, selection: list[str]) -> None:
 
 def measured(name: str, directory: Path, output: Path) -> Measurement:
     """Run one of the programs in a new process."""
-    output.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "viewer_personas.measured_run", RUNS[name]]
-    began = time.monotonic()
-    finished = subprocess.run([*command, str(directory), str(output)], check=False)
-    seconds = time.monotonic() - began
-    if finished.returncode:
-        raise CheckFailed(f"{name} broke off; its message is above.")
+    output.mkdir(parents=True, exist_ok=True)
+    for function in RUNS[name]:
+        command = [sys.executable, "-m", "viewer_personas.measured_run", function]
+        began = time.monotonic()
+        finished = subprocess.run([*command, str(directory), str(output)], check=False)
+        seconds = time.monotonic() - began
+        if finished.returncode:
+            raise CheckFailed(f"{name} broke off; its message is above.")
     usage = json.loads((output / "usage.json").read_text())
     return Measurement(name, seconds, usage["cpu_seconds"], usage["peak_memory_mib"])
 
@@ -208,11 +236,11 @@ def compare(
         generate(directory, events)
     files = [str(file) for file in read_inputs(directory).event_files]
     [(there,)] = duckdb.execute("select count(*) from read_parquet($1)", [files]).fetchall()
+    outputs = {name: directory / "runs" / name for name in RUNS}
     found = []
-    for number, name in enumerate(RUNS):
+    for name, output in outputs.items():
         console.print(f"{name} …")
-        found.append(measured(name, directory, directory / f"run_{number}"))
-    outputs = {name: directory / f"run_{number}" for number, name in enumerate(RUNS)}
+        found.append(measured(name, directory, output))
     different = {
         name: differences(outputs[PROJECT] / DATABASE, outputs[name]) for name in DATAFRAMES
     }

@@ -170,7 +170,7 @@ def read_catalogue(inputs: Inputs) -> tuple[Frame, Frame]:
 def _read_json_lines(file: Path, columns: list[str]) -> Frame:
     """The columns of a file of documents, each there even where no document has it; nothing is
     taken for a number or a date that only looks like one."""
-    documents = pd.read_json(file, lines=True, dtype=False, convert_dates=False)
+    documents = pd.read_json(file, lines=True, dtype=False)
     return documents.reindex(columns=columns)
 
 
@@ -469,7 +469,7 @@ def rhythms(user_hours: Frame, user_days: Frame, variables: dict[str, Any]) -> F
     night, prime_time = variables["night_starts_at_hour"], variables["prime_time_starts_at_hour"]
     hour = user_hours["local_hour"]
     parts = {
-        "weekend": (user_days, user_days["activity_date"].dt.dayofweek >= 5),
+        "weekend": (user_days, user_days["activity_date"].dt.day_of_week >= 5),
         "prime_time": (user_hours, (hour >= prime_time) & (hour < night)),
         "night": (user_hours, (hour >= night) | (hour < variables["morning_starts_at_hour"])),
     }
@@ -484,7 +484,7 @@ def rhythms(user_hours: Frame, user_days: Frame, variables: dict[str, Any]) -> F
 
     watched_hours = user_hours.loc[user_hours["watch"] > 0, ["user_id", "local_hour"]]
     watched_days = user_days.loc[user_days["watch"] > 0, ["user_id"]].assign(
-        weekday=user_days["activity_date"].dt.dayofweek + 1
+        weekday=user_days["activity_date"].dt.day_of_week + 1
     )
     hours = peaks(watched_hours.set_index("user_id")["local_hour"], circle=24)
     weekdays = peaks(watched_days.set_index("user_id")["weekday"], circle=7)

@@ -187,7 +187,9 @@ def read_catalogue(inputs: Inputs) -> tuple[Frame, Frame]:
         .with_columns(title_id=pl.coalesce("series_id", "content_id"))
     )
     labels = pl.concat(
-        contents.select("title_id", tag=field, is_genre=pl.lit(field == "genres")).explode("tag")
+        contents.select("title_id", tag=field, is_genre=pl.lit(field == "genres")).explode(
+            "tag", empty_as_null=True
+        )
         for field in ("genres", "tags")
     ).with_columns(pl.col("tag").str.strip_chars().str.to_lowercase())
     tags = (
