@@ -26,7 +26,8 @@ VARIETY = """
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, project_copy: Path) -> Path:
     """A demo, which has planted behaviours, built. Some players of it do not say how long they
-    played, some tell nonsense, some viewers live nowhere, and one has never come."""
+    played, some tell nonsense, some viewers live nowhere, one has never come, and
+    for one the day of the source ends in the middle of an hour."""
     directory = tmp_path_factory.mktemp("dataframes")
     demo.generate(directory, viewers=150, days=120)
     with duckdb.connect() as connection:
@@ -46,10 +47,21 @@ def service(tmp_path_factory: pytest.TempPathFactory, project_copy: Path) -> Pat
                 ) to '{file}' (format parquet)
                 """
             )
+        connection.execute(
+            f"""
+            copy (
+                select
+                    unnest(['2026-04-20T23:45:00Z', '2026-04-21T00:15:00Z']) as ts,
+                    'half_an_hour_off' as viewer, 'film-0001' as asset, 'play' as action,
+                    300::double as seconds, 'web' as device
+            ) to '{directory}/events/more.parquet' (format parquet)
+            """
+        )
     users = directory / "users.jsonl"
     documents = [json.loads(line) for line in users.read_text().splitlines()]
     for document in documents[::20]:
         document["timezone"] = "Nowhere"
+    documents.append({"user_id": "half_an_hour_off", "timezone": "Asia/Kolkata"})
     documents.append({"user_id": "never_here", "signed_up_on": "2026-04-01"})
     documents.append({"user_id": "not_yet_here", "signed_up_on": "2026-05-01"})
     users.write_text("".join(f"{json.dumps(document)}\n" for document in documents))
