@@ -92,9 +92,7 @@ _EVENT_COLUMNS = (
 )
 _EVENT_NAMES = ("user_id", "content_id", "event_type", "device")
 # The lengths first, so that no two different rows give the same text: a null has none, '' has 0.
-_NAMES_AS_TEXT = ", '|', ".join(
-    [*(f"strlen({name})" for name in _EVENT_NAMES), *_EVENT_NAMES]
-)
+_NAMES_AS_TEXT = ", '|', ".join([*(f"strlen({name})" for name in _EVENT_NAMES), *_EVENT_NAMES])
 
 
 # The checksum of a slice: one number for the times and counts of each row, their sum for each
@@ -118,7 +116,10 @@ _CHECKSUMS = f"""
             from (
                 select *,
                     xor(
-                        xor(epoch_us(occurred_at)::ubigint, coalesce(md5_number_lower(event_id), 0)),
+                        xor(
+                            epoch_us(occurred_at)::ubigint,
+                            coalesce(md5_number_lower(event_id), 0)
+                        ),
                         xor(
                             case
                                 when watch_seconds is null then 0
