@@ -29,6 +29,15 @@
     from_utc_timestamp({{ utc_timestamp }}, {{ timezone }})
 {%- endmacro %}
 
+{# The quarter of an hour in which a timestamp lies: the timestamp at which it begins. #}
+{% macro quarter_hour(timestamp) %}{{ return(adapter.dispatch('quarter_hour')(timestamp)) }}{% endmacro %}
+{% macro duckdb__quarter_hour(timestamp) -%}
+    time_bucket(interval '15' minute, {{ timestamp }})
+{%- endmacro %}
+{% macro spark__quarter_hour(timestamp) -%}
+    timestamp_seconds(900 * floor(unix_timestamp({{ timestamp }}) / 900))
+{%- endmacro %}
+
 {# The texts of a group in one text, sorted by themselves or by `order_by`, so that the order of the
    rows does not matter. #}
 {% macro joined_text(expression, separator=',', order_by=none) %}

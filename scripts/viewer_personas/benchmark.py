@@ -2,10 +2,11 @@
 
     python -m viewer_personas.benchmark --events 20000000 [--json FILE]
 
-Generates a streaming service of the given size inside DuckDB, lands it, builds everything for the
-latest date, and measures in the same run what bare DuckDB needs for the unavoidable part: landing
-the same files without any guarantee, and reading the landed events once to group them by viewer
-and day. Machines differ and are shared; the ratios to those floors are what to compare.
+Generates a streaming service of the given size inside DuckDB, lands it, builds the personas of the
+latest date, then the next day's events, then the weekly dates before; and measures in the same run
+what bare DuckDB needs for the unavoidable part: landing the same files without any guarantee, and
+reading the landed events once to group them by viewer and day. Machines differ and are shared; the
+ratios to those floors are what to compare.
 """
 
 import json
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,38 +28,42 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from viewer_personas.benchmark_data import Service, generate
 from viewer_personas.build import invoke
 from viewer_personas.config import load_sources
 from viewer_personas.database import connect
+from viewer_personas.database import memory_limit as memory_limit_now
 from viewer_personas.errors import CheckFailed
 from viewer_personas.load import load
+from viewer_personas.raw import scalar
 
-DAYS = 91
-EVENTS_PER_VIEWER = 240  # over those days
-EVENTS_PER_VISIT = 38  # on 1.6 days of 2.5 viewings with 10 events, less what lies behind the end
+EVENTS_PER_VIEWER = 240  # over 91 days
 SAMPLE_SECONDS = 0.05
 CLOCK_TICK_SECONDS = 0.01  # CPU seconds are told in ticks: less than one may be told as none
-
-SOURCES = """\
-events:
-  driver: files
-  path: events/*.parquet
-  columns: {user_id: viewer, content_id: asset, event_type: action, occurred_at: ts,
-            watch_seconds: seconds}
-contents: {driver: files, path: contents.jsonl}
-users: {driver: files, path: users.jsonl}
-"""
+COSTLIEST = 5  # models whose plans are looked at
+OPERATORS = 8  # of each plan
+MODELS_SHOWN = 12  # of each step
+OF_EVALUATION_DATES = ("as_of_dates", "persona_dates", "outcome_dates", "risk_dates")
 
 LANDING = "bare landing of the files"
-GROUPED_FILES = "bare group-by of the files"
-GROUPED_EVENTS = "bare group-by of raw.events"
+GROUP_BY = "bare group-by of viewer and day"
 GRAINS = "bare tables of the same grains"
-TESTS = "build: data tests"
-GROUP_BY = (
-    "create or replace temp table user_days as select {user} as user_id, cast({at} as date) as day,"
-    " sum({count}) as events, sum(seconds) as seconds, min({at}) as first_at, max({at}) as last_at"
-    " from {table} group by 1, 2"
-)
+LOAD = "load"
+BUILD = "build to user_personas"
+IDLE = "build with nothing new"
+NEXT_LOAD = "next day: load"
+NEXT_BUILD = "next day: build"
+BACK_FILL = "back-fill of the weekly dates"
+REST = "all other models"
+TESTS = "data tests"
+FLOORS = {
+    LANDING: "create table events as select * from '{files}'",
+    GROUP_BY: """
+        create temp table user_days as
+        select viewer as user_id, cast(ts as date) as day, count(*) as events,
+            sum(seconds) as seconds, min(ts) as first_at, max(ts) as last_at
+        from events group by 1, 2""",
+}
 
 # The metrics layer without its definitions: plain counts and sums to the grains of its tables, in
 # UTC, each written to the database file.
@@ -105,22 +110,41 @@ BARE_TABLES = {
         where day > (select max(day) from bare.user_days) - window_days group by all""",
 }
 
-# A uniform number in [0, 1) for a row and a purpose: the same in every run of one DuckDB version.
-RANDOM = "(hash({row} * 1000003 + {purpose}) % 1000000007) / 1000000007.0"
-
 
 @dataclass
 class Measurement:
     """One step, model or floor: seconds on the clock, seconds of all cores together, the largest
     resident size of the process meanwhile in MiB, and the largest size of DuckDB's temporary files
-    in MiB."""
+    in MiB. `step` is what a model was built in, `partition_list` what it is partitioned by."""
 
     kind: str
+    step: str
     name: str
     seconds: float
     cpu_seconds: float
     peak_memory_mib: float
     spill_mib: float
+    partition_list: str = ""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a query plan: seconds of all cores together, and rows that come out of it."""
+
+    name: str
+    about: str
+    seconds: float
+    rows: int
+
+
+@dataclass
+class Figures:
+    """What a run found. `dates_filled` are the weekly dates of the back-fill."""
+
+    service: Service
+    measurements: list[Measurement]
+    profiles: dict[str, list[Operator]]
+    dates_filled: int
 
 
 class Sampler:
@@ -151,10 +175,15 @@ class Sampler:
         self._cpu_before = cpu
         self._label = label
 
-    def measurement(self, kind: str, name: str, seconds: float) -> Measurement:
+    def measurement(self, kind: str, step: str, name: str, seconds: float) -> Measurement:
         """What was used under this name since the last call for it."""
         memory, spill = self.peaks.pop(name, (0.0, 0.0))
-        return Measurement(kind, name, seconds, self.cpu_seconds.pop(name, 0.0), memory, spill)
+        cpu_seconds = self.cpu_seconds.pop(name, 0.0)
+        return Measurement(kind, step, name, seconds, cpu_seconds, memory, spill)
+
+    def cpu_seconds_so_far(self) -> float:
+        """Of this process since it began."""
+        return self._cpu()
 
     def _cpu(self) -> float:
         times = self._process.cpu_times()
@@ -163,7 +192,7 @@ class Sampler:
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
             memory = self._process.memory_info().rss / 2**20
-            spill = sum(_size(file) for file in self._spill.glob("*")) / 2**20
+            spill = sum(_size(file) for file in self._spill.rglob("*")) / 2**20
             label = self._label
             before = self.peaks.get(label, (0.0, 0.0))
             self.peaks[label] = (max(before[0], memory), max(before[1], spill))
@@ -176,121 +205,6 @@ def _size(file: Path) -> int:
         return 0
 
 
-def generate(directory: Path, events: int) -> None:
-    """Write a service of about `events` events on 91 days, with one file of events a day.
-
-    Viewers and contents are skewed: few are very active, few are watched by many. A viewer comes
-    for one to three days in a row, with one to four viewings on each; in three visits of five all
-    of them are episodes of one series. A viewing is a click and a heartbeat every five minutes, 9
-    on average; one viewing in a hundred is reported in the file of the next day.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "sources.yml").write_text(SOURCES)
-    viewers = max(50, events // EVENTS_PER_VIEWER)
-    visits = events // EVENTS_PER_VISIT
-
-    def random(purpose: int, row: str = "visit") -> str:
-        return RANDOM.format(row=row, purpose=purpose)
-
-    connection = duckdb.connect()
-    connection.execute("set TimeZone = 'UTC'")
-    connection.execute("set preserve_insertion_order = false")
-    connection.execute(
-        """
-        create table contents as
-        select
-            'c' || number as content_id,
-            case when number < 2000 then 'movie' else 'episode' end as content_type,
-            case when number >= 2000 then 's' || (number // 20) end as series_id,
-            1 as season_number,
-            number % 20 as episode_number,
-            list_distinct([
-                ['drama', 'comedy', 'crime', 'action', 'family', 'documentary', 'horror', 'romance']
-                [1 + (hash(if(number < 2000, number, number // 20) * 3 + place) % 8)::integer]
-                for place in range(2)
-            ]) as genres,
-            ['mood ' || hash(if(number < 2000, number, number // 20) * 7 + place) % 60
-                for place in range(4)] as tags
-        from range(12000) as numbers (number)
-        """
-    )
-    connection.execute(f"copy contents to '{directory}/contents.jsonl' (format json)")
-    connection.execute(
-        f"""
-        copy (
-            select
-                'viewer-' || lpad(number::varchar, 9, '0') as user_id,
-                ['UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Tokyo'][1 + number::integer % 4]
-                    as timezone,
-                date '2025-06-01' + (number % 200)::integer as signed_up_on
-            from range({viewers}) as numbers (number)
-        ) to '{directory}/users.jsonl' (format json)
-        """
-    )
-    connection.execute(
-        f"""
-        create table viewings as
-        with visits as (
-            select
-                visit,
-                floor({viewers} * power({random(1)}, 1.5))::bigint as viewer,
-                floor(12000 * power({random(2)}, 2.5))::bigint as content,
-                floor({DAYS} * {random(3)})::integer as first_day,
-                1 + floor(3 * power({random(4)}, 2))::integer as days,
-                {random(5)} < 0.6 as is_series
-            from range({visits}) as numbers (visit)
-        ),
-        days as (
-            select *, unnest(range(days)) as later, 1 + floor(4 * {random(6)})::integer as viewings
-            from visits
-        ),
-        viewings as (
-            select *, unnest(range(viewings)) as place, visit * 100 + later * 10 + place as viewing
-            from days
-        )
-        select
-            viewer,
-            first_day + later as day,
-            case
-                -- the next episodes of the series, which has twenty
-                when is_series and content >= 2000
-                    then content - content % 20 + (content + later * 4 + place) % 20
-                else floor(12000 * power({random(7, "viewing")}, 2.5))::bigint
-            end as content,
-            -- evenings are fuller than mornings
-            floor(86400 * sqrt({random(8, "viewing")}))::integer as second_of_day,
-            1 + floor(17 * {random(9, "viewing")})::integer as heartbeats,
-            {random(10, "viewing")} < 0.01 as is_late
-        from viewings
-        where first_day + later < {DAYS}
-        order by day
-        """
-    )
-    (directory / "events").mkdir(exist_ok=True)
-    for day in range(DAYS):
-        # in the order of time, as a log is: the reports of a viewing lie far apart
-        connection.execute(
-            f"""
-            copy (
-                select
-                    'viewer-' || lpad(viewer::varchar, 9, '0') as viewer,
-                    'c' || content as asset,
-                    if(heartbeat = 0, 'click', 'play') as action,
-                    if(heartbeat = 0, null, 300.0) as seconds,
-                    timestamp '2026-01-01' + to_days(day)
-                        + to_seconds(least(second_of_day + 300 * heartbeat, 86399)) as ts
-                from (
-                    select *, unnest(range(heartbeats + 1)) as heartbeat
-                    from viewings
-                    where day = {day} and not is_late or day = {day - 1} and is_late
-                )
-                order by ts
-            ) to '{directory}/events/{day:04}.parquet' (format parquet)
-            """
-        )
-    connection.close()
-
-
 @contextmanager
 def timed(sampler: Sampler, found: list[Measurement], kind: str, name: str) -> Iterator[None]:
     sampler.begin(name)
@@ -298,127 +212,218 @@ def timed(sampler: Sampler, found: list[Measurement], kind: str, name: str) -> I
     yield
     seconds = time.monotonic() - began
     sampler.begin("")
-    found.append(sampler.measurement(kind, name, seconds))
+    found.append(sampler.measurement(kind, name, name, seconds))
 
 
-def measure(directory: Path, events: int, console: Console) -> list[Measurement]:
-    """Generate, land and build a service of this size in `directory`, and measure each step."""
+def measure(directory: Path, service: Service, weeks: int, console: Console) -> Figures:
+    """Generate, land and build a service in `directory`, and measure each step.
+
+    `weeks` is how many weekly dates are filled in afterwards at most (as_of_history_weeks).
+    """
     database = directory / "benchmark.duckdb"
-    files = f"'{directory}/events/*.parquet'"
+    sources = directory / "sources.yml"
     found: list[Measurement] = []
-    console.print(f"Generating {events:,} events …")
-    generate(directory, events)
-    with Sampler(directory / "benchmark.duckdb.tmp") as sampler:
-        console.print("Landing …")
-        land = f"create table events as select * from {files}"
-        _floor(sampler, found, directory / "floor.duckdb", LANDING, land)
-        (directory / "floor.duckdb").unlink()
-        with timed(sampler, found, "step", "load"):
-            load(load_sources(directory / "sources.yml"), database)
-        console.print("Building …")
-        # before and after: a machine that is shared is not the same throughout
-        for build in (_build, None):
-            of_files = GROUP_BY.format(user="viewer", at="ts", count="1", table=files)
-            _floor(sampler, found, directory / "none.duckdb", GROUPED_FILES, of_files)
-            landed = GROUP_BY.format(
-                user="user_id", at="occurred_at", count="event_count", table="raw.events"
-            ).replace("seconds)", "watch_seconds)")
-            _floor(sampler, found, database, GROUPED_EVENTS, landed)
-            if build:
-                build(sampler, found, database)
+    console.print(f"Generating {service.events:,} events …")
+    generate(directory, service)
+    with Sampler(database.with_name(f"{database.name}.tmp")) as sampler:
+        _floors(sampler, found, directory)
+        console.print("Loading and building …")
+        with timed(sampler, found, "step", LOAD):
+            load(load_sources(sources), database)
+        queries = _build(sampler, found, database, BUILD, ["--select", "+user_personas"])
+        profiles = _profiles(database, found, queries)
         tables = [f"create table bare.{name} as {query}" for name, query in BARE_TABLES.items()]
         bare = ";".join(["create schema bare", *tables, "checkpoint", "drop schema bare cascade"])
         _floor(sampler, found, database, GRAINS, bare)
-    return found
+        # before and after: a machine that is shared is not the same throughout
+        _floors(sampler, found, directory)
+        console.print("The next day …")
+        _build(sampler, found, database, IDLE, ["--select", "+user_personas"])
+        for file in (directory / "later").iterdir():
+            file.rename(directory / "events" / file.name)
+        with timed(sampler, found, "step", NEXT_LOAD):
+            load(load_sources(sources), database)
+        _build(sampler, found, database, NEXT_BUILD, ["--select", "+user_personas"])
+        console.print("The dates before, and everything else …")
+        _build(sampler, found, database, BACK_FILL, ["--select", "+user_personas"], weeks)
+        _build(sampler, found, database, REST, ["--exclude", "+user_personas"], weeks)
+        _build(sampler, found, database, TESTS, ["--resource-type", "test"], weeks)
+    with connect(database, read_only=True) as connection:
+        dates = scalar(connection, "select count(*) from metrics.as_of_dates")
+    return Figures(service, found, profiles, dates - 1)
+
+
+def _floors(sampler: Sampler, found: list[Measurement], directory: Path) -> None:
+    database = directory / "floor.duckdb"
+    for name, query in FLOORS.items():
+        _floor(sampler, found, database, name, query.format(files=f"{directory}/events/*.parquet"))
+    database.unlink()
 
 
 def _floor(
     sampler: Sampler, found: list[Measurement], database: Path, name: str, query: str
 ) -> None:
-    with connect(database) as connection, timed(sampler, found, "floor", name):
+    with timed(sampler, found, "floor", name), connect(database) as connection:
         connection.execute(query)
 
 
-def _build(sampler: Sampler, found: list[Measurement], database: Path) -> None:
+def _build(
+    sampler: Sampler,
+    found: list[Measurement],
+    database: Path,
+    step: str,
+    selection: Sequence[str],
+    weeks: int = 0,
+) -> dict[str, str]:
+    """Run dbt, measure it and its models; returns the query of each model by its name."""
+
     def start(description: str, done: int, total: int) -> None:
         # "sql incremental model metrics.user_days" or "test grain_user_days_..."
         kind = description.split()[0]
-        sampler.begin(TESTS if kind == "test" else description.split()[-1])
+        sampler.begin(step if kind == "test" else description.split()[-1])
 
-    began = time.monotonic()
-    # the latest date only: what a first run costs, and each day's run at most
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    result = invoke([*arguments, "--vars", "{as_of_history_weeks: 0}"], database, start)
+    arguments = ["build", "--exclude-resource-types", "unit_test", *selection]
+    if "test" not in selection:
+        arguments[2:2] = ["test"]
+    cpu_before, began = sampler.cpu_seconds_so_far(), time.monotonic()
+    sampler.begin(step)
+    result = invoke([*arguments, "--vars", f"{{as_of_history_weeks: {weeks}}}"], database, start)
     seconds = time.monotonic() - began
     sampler.begin("")
-    tests = 0.0
-    built = []
+    queries = {}
+    built = [sampler.measurement("step", step, step, seconds)]
     for run in result.result.results:
         if run.status in ("error", "fail"):
             raise CheckFailed(f"{run.node.name}: {run.message}")
-        if run.node.resource_type == "test":
-            tests += run.execution_time
-        elif run.node.resource_type in ("model", "snapshot"):
+        if run.node.resource_type in ("model", "snapshot"):
             name = f"{run.node.schema}.{run.node.name}"
-            built.append(sampler.measurement("model", name, run.execution_time))
-    built.append(sampler.measurement("step", TESTS, tests))
-    found += [
-        *built,
-        Measurement(
-            "step",
-            "build",
-            seconds,
-            sum(item.cpu_seconds for item in built),
-            max(item.peak_memory_mib for item in built),
-            max(item.spill_mib for item in built),
-        ),
-    ]
+            queries[name] = run.node.compiled_code
+            built.append(sampler.measurement("model", step, name, run.execution_time))
+            built[-1].partition_list = run.node.config.meta.get("partition_list", "")
+    built[0].cpu_seconds = sampler.cpu_seconds_so_far() - cpu_before
+    built[0].peak_memory_mib = max(item.peak_memory_mib for item in built)
+    built[0].spill_mib = max(item.spill_mib for item in built)
+    found += built
+    return queries
 
 
-def ratios(found: list[Measurement], unit: str) -> dict[str, float]:
-    """What a layer costs in units of the floors that it stands on. `unit` is seconds, on the clock,
-    or cpu_seconds, which suffer less where others use the machine, too."""
+def _profiles(
+    database: Path, found: list[Measurement], queries: dict[str, str]
+) -> dict[str, list[Operator]]:
+    """The costliest operators of the costliest models, by EXPLAIN ANALYZE of each model's query.
 
-    def cost(*names: str) -> float:
-        """Of all that begins so; a floor was measured more than once, and the mean counts."""
-        total = 0.0
-        for name in names:
-            costs = [getattr(item, unit) for item in found if item.name.startswith(name)]
-            total += sum(costs) / (len(costs) if name.startswith("bare") else 1)
-        return max(total, CLOCK_TICK_SECONDS)
+    The ledger forgets the model for it, so that there is something to build, and remembers again.
+    """
+    models = [item for item in found if item.partition_list]
+    profiles = {}
+    # opened plainly: compiled SQL names the catalogue, which is called as the file
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"set memory_limit = '{memory_limit_now()}'")
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set preserve_insertion_order = false")
+        for model in sorted(models, key=lambda item: -item.cpu_seconds)[:COSTLIEST]:
+            connection.execute("begin transaction")
+            connection.execute("delete from metrics.partition_ledger where model = ?", [model.name])
+            row = connection.execute(
+                f"explain (analyze, format json) {queries[model.name]}"
+            ).fetchone()
+            connection.execute("rollback")
+            plan = json.loads(row[1]) if row else {}
+            operators = sorted(_operators(plan), key=lambda operator: -operator.seconds)
+            profiles[model.name] = operators[:OPERATORS]
+    return profiles
 
-    return {
-        f"load / {LANDING}": cost("load") / cost(LANDING),
-        f"metrics layer / {GROUPED_FILES}": cost("metrics.") / cost(GROUPED_FILES),
-        f"metrics layer / {GROUPED_EVENTS}": cost("metrics.") / cost(GROUPED_EVENTS),
-        f"metrics layer / {GRAINS}": cost("metrics.") / cost(GRAINS),
-        "load and models / (bare landing + bare group-by)": cost("load", "metrics.", "personas.")
-        / cost(LANDING, GROUPED_EVENTS),
-    }
 
-
-def show(console: Console, found: list[Measurement]) -> None:
-    """Print every measurement, the dearest of its kind first, and the ratios."""
-    table = Table("", "name", "seconds", "CPU", "MiB", "spill", box=None)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for item in sorted(found, key=lambda item: (item.kind, -item.seconds)):
-        table.add_row(
-            item.kind,
-            item.name,
-            f"{item.seconds:.2f}",
-            f"{item.cpu_seconds:.2f}",
-            f"{item.peak_memory_mib:,.0f}",
-            f"{item.spill_mib:,.0f}",
+def _operators(plan: dict[str, Any]) -> Iterator[Operator]:
+    if "operator_timing" in plan:
+        about = {
+            key: value
+            for key, value in plan.get("extra_info", {}).items()
+            if key in ("Table", "Groups", "Conditions", "Aggregates", "Expressions")
+        }
+        yield Operator(
+            name=plan.get("operator_name", plan.get("operator_type", "")).strip(),
+            about=" ".join(str(about).split())[:200],
+            seconds=plan["operator_timing"],
+            rows=plan.get("operator_cardinality", 0),
         )
+    for child in plan.get("children", []):
+        yield from _operators(child)
+
+
+def ratios(figures: Figures, unit: str) -> dict[str, float]:
+    """What the steps cost in units of the floors that they stand on. `unit` is seconds, on the
+    clock, or cpu_seconds, which suffer less where others use the machine, too."""
+
+    def cost(name: str) -> float:
+        """A floor was measured twice, and the mean counts."""
+        costs: list[float] = [
+            getattr(item, unit) for item in figures.measurements if item.name == name
+        ]
+        return max(sum(costs) / len(costs), CLOCK_TICK_SECONDS)
+
+    def models_of_dates(step: str) -> float:
+        costs: list[float] = [
+            getattr(item, unit)
+            for item in figures.measurements
+            if item.step == step and item.partition_list in OF_EVALUATION_DATES
+        ]
+        return max(sum(costs), CLOCK_TICK_SECONDS)
+
+    full = cost(LOAD) + cost(BUILD)
+    next_day = cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
+    found = {
+        f"load / {LANDING}": cost(LOAD) / cost(LANDING),
+        f"load and build to user_personas / ({LANDING} + {GROUP_BY})": full
+        / (cost(LANDING) + cost(GROUP_BY)),
+        "next day beyond dbt's own start / load and build to user_personas": next_day / full,
+    }
+    if figures.dates_filled:
+        found["a date of the back-fill / the latest date alone"] = (
+            models_of_dates(BACK_FILL) / figures.dates_filled / models_of_dates(BUILD)
+        )
+    return found
+
+
+def show(console: Console, figures: Figures) -> None:
+    """Print the measurements in the order of time, the costliest models of each, and the ratios."""
+    table = Table("", "seconds", "CPU", "events/s", "MiB", "spill", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for item in figures.measurements:
+        if item.kind != "model":
+            table.add_row(item.name, *_columns(item, figures.service.events), style="bold")
+        models = [model for model in figures.measurements if model.step == item.name != model.name]
+        for model in sorted(models, key=lambda model: -model.seconds)[:MODELS_SHOWN]:
+            table.add_row(f"  {model.name}", *_columns(model, figures.service.events))
     console.print(table)
-    of_cpu = ratios(found, "cpu_seconds")
-    for name, ratio in ratios(found, "seconds").items():
-        console.print(f"{name}: {ratio:.1f} (of CPU seconds {of_cpu[name]:.1f})", soft_wrap=True)
+    of_cpu = ratios(figures, "cpu_seconds")
+    for name, ratio in ratios(figures, "seconds").items():
+        console.print(f"{name}: {ratio:.3g} (of CPU seconds {of_cpu[name]:.3g})", soft_wrap=True)
+
+
+def _columns(item: Measurement, events: int) -> list[str]:
+    return [
+        f"{item.seconds:.2f}",
+        f"{item.cpu_seconds:.2f}",
+        f"{events / max(item.seconds, CLOCK_TICK_SECONDS):,.0f}",
+        f"{item.peak_memory_mib:,.0f}",
+        f"{item.spill_mib:,.0f}",
+    ]
 
 
 def main(
     events: Annotated[int, typer.Option(help="How many events to generate, about.")] = 1_000_000,
+    viewers: Annotated[
+        int | None, typer.Option(help="Of how many viewers at most.", show_default="events / 240")
+    ] = None,
+    days: Annotated[int, typer.Option(help="On how many days.")] = 91,
+    heartbeat_seconds: Annotated[int, typer.Option(help="How often a play reports.")] = 60,
+    one_day: Annotated[
+        bool, typer.Option("--one-day", help="All but a thousandth on the last day but one.")
+    ] = False,
+    weeks: Annotated[int, typer.Option(help="How many weekly dates are filled in.")] = 26,
+    memory_limit: Annotated[str, typer.Option(help="What DuckDB may use.")] = "6GB",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Where to write the figures as JSON.")
     ] = None,
@@ -429,23 +434,30 @@ def main(
     """Measure each step and each model at a size given in events, beside bare floors."""
     console = Console()
     work = directory or Path(tempfile.mkdtemp(prefix="viewer_personas_benchmark_"))
+    service = Service(
+        events=events,
+        viewers=viewers or max(50, events // EVENTS_PER_VIEWER),
+        days=days,
+        heartbeat_seconds=heartbeat_seconds,
+        one_day=one_day,
+    )
+    os.environ["PERSONAS_MEMORY_LIMIT"] = memory_limit
     try:
-        found = measure(work, events, console)
+        figures = measure(work, service, weeks, console)
     finally:
         if directory is None:
             shutil.rmtree(work)
-    show(console, found)
+    show(console, figures)
     if json_file:
-        figures: dict[str, Any] = {
-            "events": events,
-            "days": DAYS,
+        written: dict[str, Any] = {
+            **asdict(figures),
+            "memory_limit": memory_limit,
             "cores": os.cpu_count(),
             "duckdb": duckdb.__version__,
-            "measurements": [asdict(item) for item in found],
-            "ratios": ratios(found, "seconds"),
-            "cpu_ratios": ratios(found, "cpu_seconds"),
+            "ratios": ratios(figures, "seconds"),
+            "cpu_ratios": ratios(figures, "cpu_seconds"),
         }
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        json_file.write_text(json.dumps(written, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def events_select(
     """A query of the rows of `source` under our names and in our types.
 
     `type_of` gives the DuckDB type of a column of the service, None where there is no such column.
-    Also time_text, the time as it came, and `extra` expressions. occurred_at and user_id are null
-    where they are unreadable or missing.
+    Also time_text, the time as it came where it cannot be read, and `extra` expressions.
+    occurred_at and user_id are null where they are unreadable or missing.
     """
     constants = settings.constants.given()
     fields = {
@@ -52,19 +52,18 @@ def events_select(
     time = time_expression(
         quoted(fields["occurred_at"]), type_of(fields["occurred_at"]) or "VARCHAR", epoch_unit
     )
+    # One time in the year 9999 would stretch the covered days, each a slice, over millennia.
+    is_readable = f"({time} >= timestamp '1990-01-01' and {time} < timestamp '2100-01-02')"
     seconds = number("watch_seconds", "double")
-    # One time in the year 9999 would stretch the covered days, each of them a slice, over
-    # millennia; one that is not a number would make every sum of minutes it enters not a number.
+    # One that is not a number would make every sum of minutes it enters not a number.
     return f"""
         select {text("event_id")} as event_id,
             {text("user_id")} as user_id,
             {text("content_id")} as content_id,
             {text("event_type")} as event_type,
-            case
-                when {time} >= timestamp '1990-01-01' and {time} < timestamp '2100-01-02'
-                    then {time}
-            end as occurred_at,
-            {text("occurred_at")} as time_text,
+            case when {is_readable} then {time} end as occurred_at,
+            case when not coalesce({is_readable}, false) then {text("occurred_at")} end
+                as time_text,
             case when isfinite({seconds}) then {seconds} end as watch_seconds,
             coalesce({number("event_count", "bigint")}, 1) as event_count,
             {text("device")} as device

@@ -398,10 +398,9 @@ def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
             select source_file,
                 occurred_at::date,
                 count(*),
-                count(*) filter (where occurred_at is null and time_text is not null),
+                count(*) filter (where time_text is not null),
                 count(*) filter (
-                    where occurred_at is null
-                        and regexp_full_match(trim(time_text), '-?[0-9]+([.][0-9]+)?')
+                    where regexp_full_match(trim(time_text), '-?[0-9]+([.][0-9]+)?')
                 )
             from ({_events_select(connection, events, names)})
             group by all

@@ -3,11 +3,6 @@ with source_dates as (
     where {{ needs_building() }}
 ),
 
-events as (
-    select * from {{ ref('stg_events') }}
-    where source_date in (select source_date from source_dates)
-),
-
 event_types as (
     select * from {{ ref('event_types') }}
 ),
@@ -30,7 +25,7 @@ offsets as (
     select
         timezone,
         source_date,
-        offset_at_start as utc_offset
+        case when offset_at_start = offset_at_end then offset_at_start end as utc_offset
     from (
         select
             zones.timezone,
@@ -41,21 +36,69 @@ offsets as (
         from zones
         cross join source_dates
     ) as zone_dates
-    where offset_at_start = offset_at_end
+),
+
+-- the dates on which a quarter of an hour lies within one local hour, whoever's
+steady_dates as (
+    select source_date
+    from offsets
+    group by source_date
+    having
+        count(*) = count(
+            case
+                when
+                    {{ quarter_hour('cast(source_date as timestamp) + utc_offset') }}
+                    = cast(source_date as timestamp) + utc_offset
+                    then 1
+            end
+        )
+),
+
+-- the viewers whose clock becomes another one on a date
+moves as (
+    select distinct
+        user_id,
+        cast(valid_from as date) as source_date
+    from {{ ref('user_zones') }}
+    where valid_from > cast('1900-01-01' as timestamp)
+),
+
+-- players report often: what a quarter of an hour has in common is looked up once
+quarters as (
+    select
+        events.source_date,
+        events.user_id,
+        events.content_id,
+        events.event_type,
+        case
+            when steady_dates.source_date is not null and moves.source_date is null
+                then {{ quarter_hour('events.occurred_at') }}
+            else events.occurred_at
+        end as counted_at,
+        cast(sum(events.event_count) as bigint) as event_count,
+        {{ exact_sum('events.watch_seconds') }} as watch_seconds,
+        min(events.occurred_at) as first_at,
+        max(events.occurred_at) as last_at
+    from {{ ref('stg_events') }} as events
+    inner join source_dates on events.source_date = source_dates.source_date
+    left join steady_dates on events.source_date = steady_dates.source_date
+    left join moves
+        on events.user_id = moves.user_id and events.source_date = moves.source_date
+    group by 1, 2, 3, 4, 5
 ),
 
 counted_events as (
     select
-        events.*,
+        quarters.*,
         coalesce(event_types.interaction, 'other') as interaction,
         coalesce(user_zones.timezone, '{{ var("default_timezone") }}') as timezone
-    from events
-    left join event_types on events.event_type = event_types.event_type
+    from quarters
+    left join event_types on quarters.event_type = event_types.event_type
     left join user_zones
         on
-            events.user_id = user_zones.user_id
-            and events.occurred_at >= user_zones.valid_from
-            and events.occurred_at < user_zones.valid_until
+            quarters.user_id = user_zones.user_id
+            and quarters.counted_at >= user_zones.valid_from
+            and quarters.counted_at < user_zones.valid_until
     where
         coalesce(event_types.counts_as_activity, true)
         and coalesce(event_types.interaction, 'other') <> 'ignore'
@@ -68,15 +111,15 @@ localised as (
             'hour',
             case
                 when offsets.utc_offset is not null
-                    then counted_events.occurred_at + offsets.utc_offset
-                else {{ local_time('counted_events.occurred_at', 'counted_events.timezone') }}
+                    then counted_events.counted_at + offsets.utc_offset
+                else {{ local_time('counted_events.counted_at', 'counted_events.timezone') }}
             end
         ) as local_hour_at
     from counted_events
     left join offsets
         on
             counted_events.timezone = offsets.timezone
-            and cast(counted_events.occurred_at as date) = offsets.source_date
+            and counted_events.source_date = offsets.source_date
 ),
 
 user_content_hours as (
@@ -88,8 +131,8 @@ user_content_hours as (
         interaction,
         cast(sum(event_count) as bigint) as event_count,
         {{ exact_sum('watch_seconds') }} as watch_seconds,
-        min(occurred_at) as first_at,
-        max(occurred_at) as last_at
+        min(first_at) as first_at,
+        max(last_at) as last_at
     from localised
     group by 1, 2, 3, 4, 5
 )
