@@ -7,10 +7,16 @@ from pathlib import Path
 import duckdb
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from viewer_personas import compare_dataframes, demo
-from viewer_personas.compare_dataframes import DATABASE, DATAFRAMES, PROJECT, differences
+from viewer_personas.compare_dataframes import (
+    DATABASE,
+    DATAFRAMES,
+    PROJECT,
+    Measurement,
+    differences,
+)
 
 VARIETY = """
     select
@@ -129,6 +135,12 @@ def test_a_difference_is_named(service: Path, tmp_path: Path) -> None:
         assert viewer in found[column]
 
 
+def run_command(*arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(compare_dataframes.main)
+    return CliRunner().invoke(app, ["--events", "20000", *arguments])
+
+
 def test_the_command_measures_and_finds_equal_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,10 +149,8 @@ def test_the_command_measures_and_finds_equal_results(
     monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "target"))
     runs = {name: compare_dataframes.RUNS[name] for name in (PROJECT, *DATAFRAMES)}
     monkeypatch.setattr(compare_dataframes, "RUNS", runs)
-    app = typer.Typer()
-    app.command()(compare_dataframes.main)
     figures = tmp_path / "figures.json"
-    result = CliRunner().invoke(app, ["--events", "20000", "--json", str(figures)])
+    result = run_command("--json", str(figures))
     assert result.exit_code == 0, result.output
 
     found = json.loads(figures.read_text())
@@ -151,3 +161,20 @@ def test_the_command_measures_and_finds_equal_results(
         assert item["cpu_seconds"] > 0
         assert all(ratio > 0 for ratio in item["ratios"].values())
     assert found["events"] > 10_000
+
+
+def test_the_command_fails_where_results_differ(
+    service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in DATAFRAMES:
+        pytest.importorskip(name)
+    monkeypatch.setattr(
+        compare_dataframes,
+        "measured",
+        lambda name, directory, output: Measurement(name, 2.0, 1.0, None),
+    )
+    monkeypatch.setattr(compare_dataframes, "differences", lambda database, results: ["x differs"])
+    result = run_command("--directory", str(service))
+    assert result.exit_code == 1
+    assert "polars: results differ" in result.output
+    assert "x differs" in result.output
