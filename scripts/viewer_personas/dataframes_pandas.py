@@ -506,16 +506,16 @@ def peaks(values: Frame, circle: int) -> Frame:
     found = pd.DataFrame(
         {
             "observations": groups.size(),
-            # rounded, because chance is decided by equality, too
-            "resultant_length": np.sqrt(means["cos"] ** 2 + means["sin"] ** 2).round(9),
+            "resultant_length": np.sqrt(means["cos"] ** 2 + means["sin"] ** 2),
         }
     )
     counts = values.groupby([values.index, values], observed=True).size()
     counts = counts.rename("times").rename_axis(["user_id", "value"]).reset_index()
     counts = counts.sort_values(["user_id", "times", "value"], ascending=[True, False, True])
     most_frequent = counts.drop_duplicates("user_id").set_index("user_id")["value"]
+    # rounded, because chance is decided by equality, too
     by_chance = np.sqrt(3 / found["observations"]).round(9)
-    found["peak"] = most_frequent.where(found["resultant_length"] >= by_chance)
+    found["peak"] = most_frequent.where(found["resultant_length"].round(9) >= by_chance)
     return found
 
 

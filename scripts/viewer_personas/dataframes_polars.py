@@ -588,9 +588,10 @@ def peaks(values: Frame, circle: int) -> Frame:
         .group_by("user_id", maintain_order=True)
         .agg(peak=pl.col("value").first())
     )
+    length = (angle.cos().mean() ** 2 + angle.sin().mean() ** 2).sqrt()
     # rounded, because chance is decided by equality, too
-    length = (angle.cos().mean() ** 2 + angle.sin().mean() ** 2).sqrt().round(9)
-    is_more_than_chance = pl.col("resultant_length") >= (3 / pl.col("observations")).sqrt().round(9)
+    by_chance = (3 / pl.col("observations")).sqrt().round(9)
+    is_more_than_chance = pl.col("resultant_length").round(9) >= by_chance
     return (
         values.group_by("user_id")
         .agg(observations=pl.len(), resultant_length=length)
