@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
-.PHONY: distributions compare-methods compare-clusters benchmark kill-test clean
+.PHONY: distributions compare-methods compare-clusters compare-dataframes benchmark kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -81,6 +81,11 @@ compare-clusters: setup  ## Compare the rules with k-means and Gaussian mixtures
 	$(BIN)/personas demo
 	$(UV) run --frozen --quiet --system-certs --group compare \
 		python -m viewer_personas.compare_clusters demo
+
+compare-dataframes: EVENTS := 5000000
+compare-dataframes: setup  ## Compare time, memory and results with pandas and polars, by EVENTS
+	$(UV) run --frozen --quiet --system-certs --group dataframes \
+		python -m viewer_personas.compare_dataframes --events $(EVENTS)
 
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
