@@ -8,7 +8,8 @@ export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
-.PHONY: distributions compare-methods compare-clusters benchmark kill-test clean
+.PHONY: distributions compare-methods compare-clusters benchmark benchmark-retention kill-test
+.PHONY: clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -85,6 +86,9 @@ compare-clusters: setup  ## Compare the rules with k-means and Gaussian mixtures
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
 	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS)
+
+benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database with a retention and without
+	$(BIN)/python -m viewer_personas.benchmark_retention
 
 kill-test: setup  ## Kill load, build and export 30 times at random points, and recover
 	$(BIN)/python tests/scripts/kill_and_recover.py --times 30

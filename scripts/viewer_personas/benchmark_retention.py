@@ -75,6 +75,7 @@ def write_day(directory: Path, number: int, viewers: int) -> None:
     selects = [
         f"""
         select
+            md5(concat_ws(' ', viewing, {day}, heartbeat)) as event_id,
             'viewer-' || viewing // {VIEWINGS_A_DAY_PER_VIEWER} as user_id,
             'film-' || hash(viewing * 31 + {day}) % 500 as content_id,
             'play' as event_type,
