@@ -539,7 +539,7 @@ def _prune_lines(summary: PruneSummary) -> str:
     if not summary.is_dry_run:
         size = f"{summary.bytes_after / 2**20:,.0f} MiB, {size} before"
     lines = [
-        f"{'Would go' if summary.is_dry_run else 'Pruned   '}"
+        f"{'Would go ' if summary.is_dry_run else 'Pruned   '}"
         f" events before {summary.events_from}"
         + (f", history before {summary.history_from}" if summary.history_from else "")
         + f"; the database has {size}"
