@@ -37,16 +37,17 @@ SOURCES = """
 events: {driver: files, path: events/*.parquet}
 contents: {driver: files, path: contents.jsonl}
 """
-COLUMNS = ("day", "database MiB", "raw.events", "user_content_hours", "user_days", "ledger")
+COLUMNS = ("day", "MiB", "in use", "raw.events", "user_content_hours", "user_days", "ledger")
 
 
 @dataclass(frozen=True)
 class Size:
-    """After how many days, the file in MiB, and rows: of raw events, of two roll-ups, of the
-    ledger of partitions."""
+    """After how many days, the file and what of it is in use (the rest is used before the file
+    grows) in MiB, and rows: of raw events, of two roll-ups, of the ledger of partitions."""
 
     day: int
     database_mib: float
+    used_mib: float
     events: int
     hours: int
     days: int
@@ -121,7 +122,12 @@ def size(database: Path, number: int) -> Size:
                 "metrics.partition_ledger",
             )
         ]
-    return Size(number, database.stat().st_size / 2**20, *rows)
+        used = scalar(
+            connection,
+            "select used_blocks * block_size from pragma_database_size()"
+            " where database_name = current_database()",
+        )
+    return Size(number, database.stat().st_size / 2**20, used / 2**20, *rows)
 
 
 def simulate(directory: Path, days: int, viewers: int) -> dict[str, list[Size]]:
@@ -150,8 +156,8 @@ def as_markdown(sizes: list[Size], every: int) -> str:
     shown = [item for item in sizes if item.day % every == 0 or item is sizes[-1]]
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [
-        f"| {item.day} | {item.database_mib:,.0f} | {item.events:,} | {item.hours:,}"
-        f" | {item.days:,} | {item.partitions:,} |"
+        f"| {item.day} | {item.database_mib:,.0f} | {item.used_mib:,.0f} | {item.events:,}"
+        f" | {item.hours:,} | {item.days:,} | {item.partitions:,} |"
         for item in shown
     ]
     return "\n".join(lines)
