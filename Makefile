@@ -12,7 +12,7 @@ export DBT_PROFILES_DIR := profiles
 .PHONY: clean
 
 help:  ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
 
 setup: .venv/.installed  ## Fetch uv and the locked packages into the checkout
 
@@ -87,7 +87,7 @@ EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
 	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS)
 
-benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database with a retention and without
+benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database, with a retention and without
 	$(BIN)/python -m viewer_personas.benchmark_retention
 
 kill-test: setup  ## Kill load, build and export 30 times at random points, and recover

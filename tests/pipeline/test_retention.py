@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from histories import CATALOGUE
+from histories import CATALOGUE, examples, temporary_folder
 from reference import Event, Row, Vars
 from service import PARTITIONS, Events, Service, as_yaml, differences
 from viewer_personas import prune as prune_step
 from viewer_personas.build import build
 from viewer_personas.config import load_sources
+from viewer_personas.database import connect
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.load import load
 from viewer_personas.prune import PruneSummary, prune
@@ -31,6 +34,7 @@ LATE_DAY = EVENTS_FROM - timedelta(days=60)
 LATE = {"late": Event("viewer5", "film", "play", datetime.combine(LATE_DAY, time(18)), 4000)}
 ONLY_RAW = {"raw_retention_days": RAW_DAYS}
 BOTH = {**ONLY_RAW, "history_retention_days": HISTORY_DAYS}
+EXAMPLES = 4
 # Whether events are there is what pruning changes.
 HAS_EVENTS = ["has_events"]
 
@@ -175,6 +179,41 @@ def test_files_that_are_gone_take_no_day_whose_events_were_dropped(service: Serv
     ]
     with pytest.raises(InputError, match="--since"):
         load(load_sources(service.folder / "sources.yml"), service.database, restore=True)
+
+
+def test_any_order_of_late_events_prunings_and_lost_files_gives_the_slices_of_one_load() -> None:
+    """Of a step: on which days late events come, how many first days are pruned after it, and how
+    many of these lose their files then."""
+    day = st.integers(0, 5)
+    steps = st.lists(st.tuples(st.sets(day, max_size=3), day, day), min_size=3, max_size=3)
+
+    @examples(EXAMPLES)
+    @given(steps)
+    def lives_on_as_if_nothing_was_dropped(steps: list[tuple[set[int], int, int]]) -> None:
+        with temporary_folder() as folder:
+            service, whole = Service(folder / "pruned"), Service(folder / "whole")
+            events = {n: events_of(FIRST_DAY + timedelta(days=n)) for n in range(6)}
+            changed, lost = set(events), 0
+            for number, (late_days, pruned_days, lost_days) in enumerate(steps):
+                for n in changed | {n for n in late_days if n >= lost}:
+                    at = datetime.combine(FIRST_DAY + timedelta(days=n), time(4, number))
+                    events[n][f"late-{n}-{number}"] = Event("viewer0", "film", "play", at, 60)
+                    for each in (service, whole):
+                        each.write_events(str(n), events[n])
+                changed = set()
+                service.load()
+                summary = PruneSummary(False, FIRST_DAY + timedelta(days=pruned_days))
+                with connect(service.database) as connection:
+                    prune_step._apply(connection, summary)
+                for n in range(lost, min(pruned_days, lost_days)):
+                    service.remove_events(str(n))
+                    lost = n + 1
+            service.load()
+            whole.load()
+            query = "select source_date, version, row_count from raw.slices order by all"
+            assert service.rows(query) == whole.rows(query)
+
+    lives_on_as_if_nothing_was_dropped()
 
 
 def test_a_changed_definition_stops_before_it_loses_what_it_cannot_build(
