@@ -13,7 +13,7 @@
     {% if missing[2] %}
         {% do exceptions.raise_compiler_error(
             missing[2] ~ ' days from ' ~ missing[0] ~ ' to ' ~ missing[1] ~ ' are to be built '
-            ~ 'anew, but their events were dropped by personas prune; nothing was changed. '
+            ~ 'anew, but their events were dropped by personas prune; no roll-up was changed. '
             ~ 'A definition, the project or the retention is another than before: go back to it, '
             ~ 'without --full-refresh; or read the events again: personas load --restore --since '
             ~ missing[0] ~ ' --until ' ~ missing[1] ~ ', which also gives up what the source does '
