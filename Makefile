@@ -8,10 +8,11 @@ export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
-.PHONY: distributions compare-methods compare-clusters compare-dataframes benchmark kill-test clean
+.PHONY: distributions compare-methods compare-clusters compare-dataframes benchmark benchmark-retention
+.PHONY: kill-test clean
 
 help:  ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
 
 setup: .venv/.installed  ## Fetch uv and the locked packages into the checkout
 
@@ -90,6 +91,9 @@ compare-dataframes: setup  ## Compare time, memory and results with pandas and p
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
 	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS)
+
+benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database, with a retention and without
+	$(BIN)/python -m viewer_personas.benchmark_retention
 
 kill-test: setup  ## Kill load, build and export 30 times at random points, and recover
 	$(BIN)/python tests/scripts/kill_and_recover.py --times 30

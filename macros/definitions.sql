@@ -180,6 +180,17 @@
             'is': 'from which odds of churn, against the odds of the whole audience, risk is high',
             'unit': 'ratio of odds',
         },
+        'raw_retention_days': {
+            'decides': none, 'minimum': 0,
+            'is': 'how many days of raw events are kept; older ones are dropped by personas prune '
+                ~ 'once the roll-ups are made of them',
+            'unit': 'days; 0 = all',
+        },
+        'history_retention_days': {
+            'decides': none, 'minimum': 0,
+            'is': 'how many days of roll-ups are kept; older ones are given up by personas prune',
+            'unit': 'days; 0 = all',
+        },
     }) }}
 {% endmacro %}
 
@@ -208,6 +219,15 @@
     {% for earlier, later in in_order() if var(earlier) >= var(later) %}
         {% do definition_error(later, var(later), 'more than ' ~ earlier ~ ', ' ~ var(earlier)) %}
     {% endfor %}
+    {# A week more than what the first evaluation date looks back on: for local dates, and for last
+       days that are taken back. #}
+    {% set days = var('lookback_days') + 7 * var('as_of_history_weeks') + 7 %}
+    {% if 0 < var('history_retention_days') and var('history_retention_days') < days %}
+        {% do definition_error(
+            'history_retention_days', var('history_retention_days'),
+            '0, or at least ' ~ days ~ ': lookback_days + 7 * as_of_history_weeks + 7'
+        ) %}
+    {% endif %}
 {% endmacro %}
 
 {# Whether a value is a list of whole numbers from 1 on, each larger than the one before. #}

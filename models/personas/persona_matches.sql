@@ -86,13 +86,7 @@ clauses as (
             and metric_values.metric = spreads.metric
 ),
 
-worded_clauses as (
-    select
-        *,
-        {{ clause_phrase() }} as phrase
-    from clauses
-),
-
+-- most alternatives come to nothing: only those that are kept are put into words
 alternatives as (
     select
         as_of_date,
@@ -102,13 +96,8 @@ alternatives as (
         count(*) as clauses,
         count(case when is_met then 1 end) as clauses_met,
         -- rounded, so that the last bits of a double decide between no two alternatives
-        round(min(distance), 9) as strength,
-        {{ list_of_structs({
-            'clause': 'clause', 'metric': 'metric', 'window_days': 'window_days',
-            'value': 'value', 'operator': 'operator', 'threshold': 'threshold', 'is_met': 'is_met',
-        }) }} as evidence,
-        {{ joined_text('phrase', '; ', 'clause') }} as reason
-    from worded_clauses
+        round(min(distance), 9) as strength
+    from clauses
     group by 1, 2, 3, 4
     having count(case when is_met then 1 end) >= count(*) - 1
 ),
@@ -124,20 +113,56 @@ ranked as (
                 alternative asc nulls last
         ) as alternative_rank
     from alternatives
+),
+
+best_alternatives as (
+    select * from ranked
+    where alternative_rank = 1
+),
+
+worded_clauses as (
+    select
+        clauses.*,
+        {{ clause_phrase() }} as phrase
+    from clauses
+    inner join best_alternatives
+        on
+            clauses.as_of_date = best_alternatives.as_of_date
+            and clauses.user_id = best_alternatives.user_id
+            and clauses.persona = best_alternatives.persona
+            and clauses.alternative = best_alternatives.alternative
+),
+
+reasons as (
+    select
+        as_of_date,
+        user_id,
+        persona,
+        {{ list_of_structs({
+            'clause': 'clause', 'metric': 'metric', 'window_days': 'window_days',
+            'value': 'value', 'operator': 'operator', 'threshold': 'threshold', 'is_met': 'is_met',
+        }) }} as evidence,
+        {{ joined_text('phrase', '; ', 'clause') }} as reason
+    from worded_clauses
+    group by 1, 2, 3
 )
 
 select
-    ranked.as_of_date,
-    ranked.user_id,
-    ranked.persona,
-    ranked.clauses_met = ranked.clauses as is_match,
-    ranked.alternative,
-    ranked.clauses,
-    ranked.clauses_met,
-    ranked.strength,
-    ranked.evidence,
-    ranked.reason,
+    best_alternatives.as_of_date,
+    best_alternatives.user_id,
+    best_alternatives.persona,
+    best_alternatives.clauses_met = best_alternatives.clauses as is_match,
+    best_alternatives.alternative,
+    best_alternatives.clauses,
+    best_alternatives.clauses_met,
+    best_alternatives.strength,
+    reasons.evidence,
+    reasons.reason,
     persona_dates.input_version
-from ranked
-inner join persona_dates on ranked.as_of_date = persona_dates.as_of_date
-where ranked.alternative_rank = 1
+from best_alternatives
+inner join persona_dates on best_alternatives.as_of_date = persona_dates.as_of_date
+inner join reasons
+    on
+        best_alternatives.as_of_date = reasons.as_of_date
+        and best_alternatives.user_id = reasons.user_id
+        and best_alternatives.persona = reasons.persona

@@ -47,7 +47,6 @@ OF_EVALUATION_DATES = ("as_of_dates", "persona_dates", "outcome_dates", "risk_da
 
 LANDING = "bare landing of the files"
 GROUP_BY = "bare group-by of viewer and day"
-GRAINS = "bare tables of the same grains"
 LOAD = "load"
 BUILD = "build to user_personas"
 IDLE = "build with nothing new"
@@ -63,51 +62,6 @@ FLOORS = {
         select viewer as user_id, cast(ts as date) as day, count(*) as events,
             sum(seconds) as seconds, min(ts) as first_at, max(ts) as last_at
         from events group by 1, 2""",
-}
-
-# The metrics layer without its definitions: plain counts and sums to the grains of its tables, in
-# UTC, each written to the database file.
-BARE_TABLES = {
-    "hours": """
-        select source_date, user_id, date_trunc('hour', occurred_at) as hour_at, content_id,
-            event_type, sum(event_count) as events, sum(watch_seconds) as seconds,
-            min(occurred_at) as first_at, max(occurred_at) as last_at
-        from raw.events group by all""",
-    "days": """
-        select hour_at::date as day, user_id, content_id, count(*) as interactions,
-            sum(events) as events, sum(seconds) as seconds, min(first_at) as first_at,
-            max(last_at) as last_at
-        from bare.hours group by all""",
-    "user_hours": """
-        select hour_at::date as day, hour(hour_at) as hour, user_id, count(*) as interactions,
-            sum(seconds) as seconds
-        from bare.hours group by all""",
-    "user_days": """
-        select day, user_id, sum(interactions) as interactions, sum(seconds) as seconds
-        from bare.days group by all""",
-    "content_days": """
-        select day, content_id, count(*) as users, sum(interactions) as interactions,
-            sum(seconds) as seconds
-        from bare.days group by all""",
-    "titles": """
-        select window_days, user_id, content_id, sum(interactions) as interactions,
-            sum(seconds) as seconds
-        from bare.days, (values (28), (84)) as windows (window_days)
-        where day > (select max(day) from bare.days) - window_days group by all""",
-    "genres": """
-        select window_days, user_id, tag, count(*) as titles, sum(seconds) as seconds
-        from bare.titles inner join metrics.title_tags on content_id = title_id
-        where is_genre group by all""",
-    "rhythms": """
-        select window_days, user_id, dayofweek(day) as weekday, hour, sum(interactions)
-            as interactions, sum(seconds) as seconds
-        from bare.user_hours, (values (28), (84)) as windows (window_days)
-        where day > (select max(day) from bare.user_hours) - window_days group by all""",
-    "windows": """
-        select window_days, user_id, count(*) as active_days, sum(interactions) as interactions,
-            sum(seconds) as seconds, min(day) as first_day, max(day) as last_day
-        from bare.user_days, (values (28), (84)) as windows (window_days)
-        where day > (select max(day) from bare.user_days) - window_days group by all""",
 }
 
 
@@ -215,10 +169,13 @@ def timed(sampler: Sampler, found: list[Measurement], kind: str, name: str) -> I
     found.append(sampler.measurement(kind, name, name, seconds))
 
 
-def measure(directory: Path, service: Service, weeks: int, console: Console) -> Figures:
+def measure(
+    directory: Path, service: Service, weeks: int, console: Console, *, quick: bool = False
+) -> Figures:
     """Generate, land and build a service in `directory`, and measure each step.
 
-    `weeks` is how many weekly dates are filled in afterwards at most (as_of_history_weeks).
+    `weeks` is how many weekly dates are filled in afterwards at most (as_of_history_weeks). `quick`
+    ends with the build to user_personas.
     """
     database = directory / "benchmark.duckdb"
     sources = directory / "sources.yml"
@@ -232,11 +189,10 @@ def measure(directory: Path, service: Service, weeks: int, console: Console) -> 
             load(load_sources(sources), database)
         queries = _build(sampler, found, database, BUILD, ["--select", "+user_personas"])
         profiles = _profiles(database, found, queries)
-        tables = [f"create table bare.{name} as {query}" for name, query in BARE_TABLES.items()]
-        bare = ";".join(["create schema bare", *tables, "checkpoint", "drop schema bare cascade"])
-        _floor(sampler, found, database, GRAINS, bare)
         # before and after: a machine that is shared is not the same throughout
         _floors(sampler, found, directory)
+        if quick:
+            return Figures(service, found, profiles, 0)
         console.print("The next day …")
         _build(sampler, found, database, IDLE, ["--select", "+user_personas"])
         for file in (directory / "later").iterdir():
@@ -328,27 +284,26 @@ def _profiles(
                 f"explain (analyze, format json) {queries[model.name]}"
             ).fetchone()
             connection.execute("rollback")
-            plan = json.loads(row[1]) if row else {}
+            plan = json.loads(row[1])["operator"] if row else []
             operators = sorted(_operators(plan), key=lambda operator: -operator.seconds)
             profiles[model.name] = operators[:OPERATORS]
     return profiles
 
 
-def _operators(plan: dict[str, Any]) -> Iterator[Operator]:
-    if "operator_timing" in plan:
+def _operators(plans: list[dict[str, Any]]) -> Iterator[Operator]:
+    for plan in plans:
         about = {
             key: value
-            for key, value in plan.get("extra_info", {}).items()
-            if key in ("Table", "Groups", "Conditions", "Aggregates", "Expressions")
+            for key, value in plan["extra_info"].items()
+            if key in ("Table", "Groups", "Conditions", "Aggregates", "Projections", "Expression")
         }
         yield Operator(
-            name=plan.get("operator_name", plan.get("operator_type", "")).strip(),
+            name=plan["type"],
             about=" ".join(str(about).split())[:200],
-            seconds=plan["operator_timing"],
-            rows=plan.get("operator_cardinality", 0),
+            seconds=plan["timing"],
+            rows=plan["intermediate_rows"],
         )
-    for child in plan.get("children", []):
-        yield from _operators(child)
+        yield from _operators(plan["children"])
 
 
 def ratios(figures: Figures, unit: str) -> dict[str, float]:
@@ -371,13 +326,14 @@ def ratios(figures: Figures, unit: str) -> dict[str, float]:
         return max(sum(costs), CLOCK_TICK_SECONDS)
 
     full = cost(LOAD) + cost(BUILD)
-    next_day = cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
     found = {
         f"load / {LANDING}": cost(LOAD) / cost(LANDING),
         f"load and build to user_personas / ({LANDING} + {GROUP_BY})": full
         / (cost(LANDING) + cost(GROUP_BY)),
-        "next day beyond dbt's own start / load and build to user_personas": next_day / full,
     }
+    if any(item.name == NEXT_BUILD for item in figures.measurements):
+        next_day = cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
+        found["next day beyond dbt's own start / load and build to user_personas"] = next_day / full
     if figures.dates_filled:
         found["a date of the back-fill / the latest date alone"] = (
             models_of_dates(BACK_FILL) / figures.dates_filled / models_of_dates(BUILD)
@@ -423,6 +379,9 @@ def main(
         bool, typer.Option("--one-day", help="All but a thousandth on the last day but one.")
     ] = False,
     weeks: Annotated[int, typer.Option(help="How many weekly dates are filled in.")] = 26,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="End with the first build to user_personas.")
+    ] = False,
     memory_limit: Annotated[str, typer.Option(help="What DuckDB may use.")] = "6GB",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Where to write the figures as JSON.")
@@ -443,7 +402,7 @@ def main(
     )
     os.environ["PERSONAS_MEMORY_LIMIT"] = memory_limit
     try:
-        figures = measure(work, service, weeks, console)
+        figures = measure(work, service, weeks, console, quick=quick)
     finally:
         if directory is None:
             shutil.rmtree(work)

@@ -51,7 +51,7 @@ def build(
     variable is unknown or out of its range, `CheckFailed` where a model or a test fails. What was
     built before a failure stays; each model is replaced in one transaction.
     """
-    _check_variables(variables)
+    variables_of(variables)
     with connect(database, read_only=True) as connection:
         if not _is_loaded(connection):
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
@@ -185,19 +185,21 @@ def default_variables(project: Path) -> dict[str, Any]:
     return variables
 
 
-def _check_variables(variables: str | None) -> None:
+def variables_of(variables: str | None) -> dict[str, Any]:
+    """All vars, with those of --vars. Raises `InputError` where these are no YAML or unknown."""
+    known = default_variables(PROJECT)
     if not variables:
-        return
+        return known
     try:
         given = yaml.safe_load(variables)
     except yaml.YAMLError as error:
         raise InputError(f"--vars is no YAML: {_first_words(str(error))}") from error
     if not isinstance(given, dict):
         raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
-    known = default_variables(PROJECT)
     for name in given:
         if name not in known:
             raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
+    return {**known, **given}
 
 
 def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -27,6 +27,8 @@ from viewer_personas.export import check_target
 from viewer_personas.export import export as run_export
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
+from viewer_personas.prune import PruneSummary, has_retention
+from viewer_personas.prune import prune as run_prune
 from viewer_personas.publications import ExportSummary
 from viewer_personas.raw import Report
 from viewer_personas.rules import (
@@ -111,10 +113,18 @@ def load(
     database: DatabaseOption = DEFAULT_DATABASE,
     since: SinceOption = None,
     until: UntilOption = None,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore",
+            help="Read the days whose events were pruned again, and take them as the source has"
+            " them; with --since.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Load what changed at the sources into the raw layer."""
-    summary = _load(sources, database, since, until)
+    summary = _load(sources, database, since, until, restore)
     _print(as_json, {"load": summary}, [_load_lines(summary)])
 
 
@@ -144,6 +154,20 @@ def export(
 
 
 @app.command()
+def prune(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    variables: VarsOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be dropped.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop what is older than raw_retention_days and history_retention_days; no result changes."""
+    summary = run_prune(database, variables=variables, dry_run=dry_run)
+    _print(as_json, {"prune": summary}, [_prune_lines(summary)])
+
+
+@app.command()
 def run(
     sources: SourcesOption = None,
     database: DatabaseOption = DEFAULT_DATABASE,
@@ -155,7 +179,7 @@ def run(
     exports: ExportsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load, build and export in turn."""
+    """Load, build and export in turn; then prune, where a retention is set."""
     results, lines = _run(sources, database, since, until, full_refresh, variables, to, exports)
     _print(as_json, results, lines)
 
@@ -349,11 +373,20 @@ def _command() -> str:
 
 
 def _load(
-    sources: Path | None, database: Path, since: datetime | None, until: datetime | None
+    sources: Path | None,
+    database: Path,
+    since: datetime | None,
+    until: datetime | None,
+    restore: bool = False,
 ) -> LoadSummary:
     with _progress("Loading") as report:
         return run_load(
-            _sources(sources), database, since=_day(since), until=_day(until), report=report
+            _sources(sources),
+            database,
+            since=_day(since),
+            until=_day(until),
+            restore=restore,
+            report=report,
         )
 
 
@@ -396,10 +429,12 @@ def _run(
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}
-    lines = [
-        _load_lines(loaded),
-        _build_lines(built),
-        _export_lines(exported),
+    lines = [_load_lines(loaded), _build_lines(built), _export_lines(exported)]
+    if has_retention(variables):
+        pruned = run_prune(database, variables=variables)
+        results["prune"] = pruned
+        lines.append(_prune_lines(pruned))
+    lines += [
         "",
         *_contents_lines(contents),
         "",
@@ -494,6 +529,25 @@ def _export_lines(summary: ExportSummary) -> str:
     if summary.written and summary.seconds:
         steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in summary.seconds.items())
         lines.append(f"          {steps}")
+    return "\n".join(lines)
+
+
+def _prune_lines(summary: PruneSummary) -> str:
+    if summary.events_from is None:
+        return "Pruned    nothing: raw_retention_days and history_retention_days keep everything"
+    size = f"{summary.bytes_before / 2**20:,.0f} MiB"
+    if not summary.is_dry_run:
+        size = f"{summary.bytes_after / 2**20:,.0f} MiB, {size} before"
+    lines = [
+        f"{'Would go ' if summary.is_dry_run else 'Pruned   '}"
+        f" events before {summary.events_from}"
+        + (f", history before {summary.history_from}" if summary.history_from else "")
+        + f"; the database has {size}"
+    ]
+    lines += [
+        f"          {table}: {gone.rows:,} rows of {gone.days:,} days"
+        for table, gone in summary.tables.items()
+    ]
     return "\n".join(lines)
 
 

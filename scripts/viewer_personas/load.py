@@ -72,11 +72,15 @@ def load(
     *,
     since: date | None = None,
     until: date | None = None,
+    restore: bool = False,
     report: Report = lambda text, done, total: None,
 ) -> LoadSummary:
     """Bring the raw layer up to date with the sources; reads only what changed.
 
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
+    Days whose events `personas prune` dropped stay, too, unless the source has something new of
+    them and no fewer rows than before. With `restore` those from `since` on are read again, and are
+    what the source has of them.
     `report` is told what is being done, how much of it is done, and how much there is in all.
     Raises `InputError` for a wrong configuration, before anything is changed, and for a file that
     cannot be read, and `Unreachable` for a server that does not answer, or not with everything. In
@@ -84,6 +88,11 @@ def load(
     """
     if since and until and since > until:
         raise InputError(f"--since {since} is after --until {until}: swap them")
+    if restore and not since:
+        raise InputError(
+            "--restore: say from which day on, with --since. What the source does not have of a day"
+            " is not there afterwards, and neither are its roll-ups."
+        )
     with _connect_to_check(database) as connection:
         contents = _inspect_documents(connection, sources, "contents")
         users = _inspect_documents(connection, sources, "users")
@@ -93,7 +102,8 @@ def load(
         raw.create_raw_tables(connection)
         _load_documents(connection, "contents", contents, summary, report)
         _load_documents(connection, "users", users, summary, report)
-        _load_events(connection, events, since or date.min, until or date.max, summary, report)
+        days = (since or date.min, until or date.max)
+        _load_events(connection, events, days, restore, summary, report)
         _count(connection, summary)
     return summary
 
@@ -155,19 +165,26 @@ def _load_documents(
 def _load_events(
     connection: raw.Connection,
     events: EventsDriver,
-    since: date,
-    until: date,
+    days: tuple[date, date],
+    restore: bool,
     summary: LoadSummary,
     report: Report,
 ) -> None:
+    since, until = days
     events.remember(connection)
     wanted = events.identities()
     stored = raw.stored_identities(connection)
-    gone = [day for day in sorted(stored) if day not in wanted and since <= day <= until]
+    dropped = raw.dropped_days(connection)
+    spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
+    gone = [
+        day
+        for day in sorted(stored)
+        if day not in wanted and day not in spared and since <= day <= until
+    ]
     stale = {
         day: identity
         for day, identity in wanted.items()
-        if since <= day <= until and stored.get(day) != identity
+        if since <= day <= until and (stored.get(day) != identity or (restore and day in dropped))
     }
     filled = raw.days_with_events(connection, stale)
     raw.remove_slices(connection, gone)
@@ -177,12 +194,20 @@ def _load_events(
             f"{len(gone)} days are covered by the source no more and were removed: "
             f"{gone[0]} to {gone[-1]}"
         )
+    kept: list[date] = []
     for batch in events.batches(connection, stale):
         report("Loading days of events", summary.slices_loaded, len(stale))
-        changes = raw.replace_slices(connection, batch, summary.run_id)
+        changes = raw.replace_slices(connection, batch, summary.run_id, may_not_shrink=spared)
         summary.slices_loaded += changes.slices
         summary.slices_changed += changes.changed
+        kept += changes.kept
     report("Loading days of events", len(stale), len(stale))
+    if kept:
+        summary.warnings.append(
+            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
+            f" loaded, and were kept as they were: {min(kept)} to {max(kept)}. If the source is"
+            f" right: personas load --restore --since {min(kept)} --until {max(kept)}"
+        )
     emptied = sorted(filled - raw.days_with_events(connection, stale))
     if emptied:
         summary.warnings.append(

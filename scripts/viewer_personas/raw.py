@@ -1,8 +1,8 @@
 """The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import duckdb
@@ -38,6 +38,9 @@ create table if not exists raw.slices (
 );
 -- whether the source is still writing the day: what is there is loaded, but the day is not over
 alter table raw.slices add column if not exists is_open boolean default false;
+-- when `personas prune` took the events of the day out (null: they are here); without a version the
+-- day was given up altogether, and its row only says that there is no need to read it again
+alter table raw.slices add column if not exists events_dropped_at timestamp;
 create table if not exists raw.rejected_events (
     source varchar,
     source_date date,
@@ -164,10 +167,12 @@ class SliceBatch:
 
 @dataclass(frozen=True)
 class SliceChanges:
-    """What one replacement did: slices written, and of them those with another version."""
+    """What one replacement did: slices read, of them those with another version, and the days that
+    were kept as they were."""
 
     slices: int
     changed: int
+    kept: list[date]
 
 
 def create_raw_tables(connection: Connection) -> None:
@@ -208,6 +213,14 @@ def days_with_events(connection: Connection, days: Iterable[date]) -> set[date]:
     return set(days) & {day for (day,) in connection.execute(query).fetchall()}
 
 
+def dropped_days(connection: Connection) -> dict[date, bool]:
+    """The days whose events `personas prune` took out, and whether roll-ups of them are kept."""
+    query = """
+        select source_date, version is not null from raw.slices where events_dropped_at is not null
+    """
+    return dict(connection.execute(query).fetchall())
+
+
 def remove_slices(connection: Connection, days: Sequence[date]) -> None:
     """Take whole days out of the raw layer: events, rejected rows and the slices, in one go."""
     if days:
@@ -233,10 +246,17 @@ def forget_files(connection: Connection, kept: Sequence[str]) -> None:
     )
 
 
-def replace_slices(connection: Connection, batch: SliceBatch, run_id: str) -> SliceChanges:
+def replace_slices(
+    connection: Connection,
+    batch: SliceBatch,
+    run_id: str,
+    *,
+    may_not_shrink: Set[date] = frozenset(),
+) -> SliceChanges:
     """Replace the days of the batch by what it lands, in one transaction with `raw.slices`.
 
-    Repeated event ids are taken out and counted. If anything fails, the old slices stay.
+    Repeated event ids are taken out and counted. If anything fails, the old slices stay. Of the
+    days of `may_not_shrink` those stay, too, of which fewer rows landed than there were.
     """
     days = sorted(batch.identities)
     with transaction(connection):
@@ -244,10 +264,42 @@ def replace_slices(connection: Connection, batch: SliceBatch, run_id: str) -> Sl
         _delete_days(connection, ["events", "rejected_events"], days)
         batch.land(connection)
         duplicates = _remove_duplicates(connection, days)
-        _write_slices(connection, batch, duplicates, run_id)
+        kept = _shrunk(connection, sorted(may_not_shrink & batch.identities.keys()))
+        if kept:
+            _keep(connection, batch, kept)
+            taken = {day: batch.identities[day] for day in days if day not in kept}
+            batch = replace(batch, identities=taken)
+        if batch.identities:
+            _write_slices(connection, batch, duplicates, run_id)
         after = _versions(connection, days)
     changed = sum(after[day] != before.get(day) for day in days)
-    return SliceChanges(slices=len(days), changed=changed)
+    return SliceChanges(slices=len(days), changed=changed, kept=kept)
+
+
+def _shrunk(connection: Connection, days: list[date]) -> list[date]:
+    """Those of the days that now have fewer events than their slices say."""
+    if not days:
+        return []
+    query = f"""
+        select source_date
+        from raw.slices
+        left join (
+            select source_date, count(*) as landed from raw.events where {_IN_DAYS} group by 1
+        ) using (source_date)
+        where {_IN_DAYS} and row_count > coalesce(landed, 0)
+        order by source_date
+    """
+    return [day for (day,) in connection.execute(query, _days_parameters(days)).fetchall()]
+
+
+def _keep(connection: Connection, batch: SliceBatch, days: list[date]) -> None:
+    """Take out what has landed of the days; in this state of the source they are not read again."""
+    _delete_days(connection, ["events", "rejected_events"], days)
+    for day in days:
+        connection.execute(
+            "update raw.slices set source_identity = ? where source_date = ?",
+            [batch.identities[day], day],
+        )
 
 
 def _days_parameters(days: Sequence[date]) -> dict[str, object]:
@@ -343,7 +395,8 @@ def _write_slices(
             duplicate_count,
             now() at time zone 'UTC',
             $run_id,
-            is_open
+            is_open,
+            null
         from wanted
         left join loaded using (source_date)
         left join rejected using (source_date)

@@ -57,7 +57,7 @@ def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
     """Read the figures of a run's summary. Needs a database that was built."""
     events, first_day, last_day = connection.execute(
         "select cast(coalesce(sum(row_count), 0) as bigint), min(source_date), max(source_date)"
-        " from raw.slices"
+        " from raw.slices where version is not null"
     ).fetchall()[0]
     as_of_dates, latest = connection.execute(
         "select count(*), max(as_of_date) from metrics.as_of_dates"

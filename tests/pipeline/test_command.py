@@ -88,6 +88,25 @@ def test_demo_prints_personas_and_what_was_recovered(demo: Path) -> None:
     assert "personas explain" in output
 
 
+@pytest.mark.usefixtures("without_data_tests")
+def test_run_prunes_where_a_retention_is_set(demo: Path, tmp_path: Path) -> None:
+    database = tmp_path / "personas.duckdb"
+    shutil.copy(demo / "personas.duckdb", database)
+    of_database = ("--database", str(database))
+    retention = ("--vars", "{raw_retention_days: 30}")
+    output = run("prune", *of_database).stdout
+    assert "keep everything" in output
+    output = run("prune", *of_database, *retention, "--dry-run").stdout
+    assert "Would go  events before" in output and "raw.events: " in output
+    would = json.loads(run("prune", *of_database, *retention, "--dry-run", "--json").stdout)
+    places = ("--sources", str(demo / "sources.yml"), "--exports", str(tmp_path / "exports"))
+    result = json.loads(run("run", *of_database, *retention, *places, "--json").stdout)
+    assert result["prune"]["tables"] == would["prune"]["tables"]
+    days = rows(database, "select count(distinct source_date) from raw.events")
+    assert days == [(30,)]
+    assert result["build"]["partitions_rebuilt"] == {}
+
+
 def test_export_holds_every_date_and_viewer_of_the_model(demo: Path, database: Path) -> None:
     files = f"{demo}/exports/user_personas/*/*.parquet"
     query = "select as_of_date, user_id, persona, explanation from {} order by all"

@@ -4,49 +4,86 @@ import json
 from pathlib import Path
 
 import duckdb
+import pytest
 import typer
 from typer.testing import CliRunner
 
 from viewer_personas import benchmark
+from viewer_personas.benchmark_data import LATE_SHARE, Service, generate
 from viewer_personas.build import PROJECT
 
-FLOORS = {
-    benchmark.LANDING,
-    benchmark.GROUPED_FILES,
-    benchmark.GROUPED_EVENTS,
-    benchmark.GRAINS,
-}
 
-
-def test_every_step_model_and_floor_is_measured(tmp_path: Path) -> None:
+def test_every_step_model_and_floor_is_measured_at_a_million_events(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(benchmark.main)
-    figures = tmp_path / "figures.json"
-    result = CliRunner().invoke(app, ["--events", "100000", "--json", str(figures)])
+    file = tmp_path / "figures.json"
+    arguments = ["--events", "1000000", "--weeks", "3", "--json", str(file)]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
 
-    found = json.loads(figures.read_text())
-    names = {kind: set[str]() for kind in ("floor", "step", "model")}
-    for item in found["measurements"]:
-        names[item["kind"]].add(item["name"])
+    figures = json.loads(file.read_text())
+    names: dict[str, list[str]] = {"floor": [], "step": [], "model": []}
+    for item in figures["measurements"]:
+        names[item["kind"]].append(item["name"])
         assert item["seconds"] > 0, item
-    assert names["floor"] == FLOORS
-    assert names["step"] == {"load", "build", benchmark.TESTS}
+    assert names["floor"] == [*benchmark.FLOORS, *benchmark.FLOORS]
+    steps = ["LOAD", "BUILD", "IDLE", "NEXT_LOAD", "NEXT_BUILD", "BACK_FILL", "REST", "TESTS"]
+    assert names["step"] == [getattr(benchmark, step) for step in steps]
     models = {path.stem for path in (PROJECT / "models").rglob("*.sql")}
     snapshots = {"user_history"}
     assert {name.split(".")[-1] for name in names["model"]} == models | snapshots
-    assert {*found["ratios"]} == {*found["cpu_ratios"]}
-    assert all(ratio > 0 for ratio in found["ratios"].values())
-    for name in ("metrics.user_windows", "bare group-by of raw.events", "load"):
+
+    assert figures["dates_filled"] == 3
+    assert len(figures["profiles"]) == benchmark.COSTLIEST
+    for operators in figures["profiles"].values():
+        assert sum(operator["seconds"] for operator in operators) > 0
+        # something was built, in spite of a ledger that says that nothing has to be
+        assert max(operator["rows"] for operator in operators) > 1000
+    assert len(figures["ratios"]) == len(figures["cpu_ratios"]) == 4
+    for name in ("metrics.user_windows", "bare group-by of viewer and day", "load"):
         assert name in result.output
 
 
-def test_the_generated_service_has_about_the_events_asked_for(tmp_path: Path) -> None:
-    benchmark.generate(tmp_path, 200_000)
-    [(events, viewers, days)] = duckdb.execute(
-        "select count(*), count(distinct viewer), count(distinct ts::date)"
-        f" from '{tmp_path}/events/*.parquet'"
+@pytest.mark.parametrize("one_day", [False, True])
+def test_the_generated_service_has_about_the_events_asked_for(
+    tmp_path: Path, one_day: bool
+) -> None:
+    service = Service(300_000, 2_000, days=3 if one_day else 20, one_day=one_day)
+    generate(tmp_path, service)
+    [(events, viewers, days, on_fullest_day)] = duckdb.execute(
+        f"""
+        select sum(events), max(viewers), count(*), max(events)
+        from (
+            select ts::date, count(*) as events, max(viewer[8:]::bigint) + 1 as viewers
+            from '{tmp_path}/events/*.parquet' group by 1
+        )
+        """
     ).fetchall()
-    assert 180_000 <= events <= 220_000
-    assert 700 <= viewers <= 200_000 / benchmark.EVENTS_PER_VIEWER
-    assert days == benchmark.DAYS
+    assert 0.9 <= events / service.events <= 1.1
+    assert 0.9 <= viewers / service.viewers <= 1
+    assert days == service.days
+    assert (on_fullest_day / events > 0.98) == one_day
+    [(late, new)] = duckdb.execute(
+        f"""
+        select count(*) filter (ts < '{service.last_day}'), count(*)
+        from '{tmp_path}/later/*.parquet'
+        """
+    ).fetchall()
+    assert 0 < new < 0.2 * events
+    assert late < 3 * LATE_SHARE * on_fullest_day
+    assert (late > 0) == (not one_day)
+
+
+def test_the_files_of_a_large_day_share_out_its_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(300_000, 2_000, days=3, one_day=True)
+    generate(tmp_path / "whole", service)
+    monkeypatch.setattr("viewer_personas.benchmark_data.ROWS_PER_FILE", 50_000)
+    generate(tmp_path / "parts", service)
+    assert len(list((tmp_path / "parts/events").iterdir())) > 6
+    tables = [
+        f"select * from '{tmp_path}/{folder}/events/*.parquet'" for folder in ("whole", "parts")
+    ]
+    for one, other in (tables, tables[::-1]):
+        assert duckdb.execute(f"({one}) except all ({other})").fetchall() == []

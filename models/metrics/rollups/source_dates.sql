@@ -1,5 +1,7 @@
 with slices as (
     select * from {{ source('raw', 'slices') }}
+    -- without a version: older than history_retention_days, and given up
+    where version is not null
 ),
 
 event_types as (
@@ -25,17 +27,25 @@ restated_slices as (
         slices.version,
         slices.row_count,
         coalesce(slices.is_open, false) as is_open,
+        slices.events_dropped_at is null or slices.row_count = 0 as has_events,
         md5({{ joined_text("concat_ws('|', restatements.restated_from, restatements.restated)") }})
             as zone_version
     from slices
     left join restatements on slices.source_date >= restatements.restated_from
-    group by slices.source_date, slices.version, slices.row_count, slices.is_open
+    group by
+        slices.source_date,
+        slices.version,
+        slices.row_count,
+        slices.is_open,
+        slices.events_dropped_at
 )
 
 select
     restated_slices.source_date,
     restated_slices.row_count,
     restated_slices.is_open,
+    restated_slices.has_events,
+    restated_slices.version as slice_version,
     md5(
         concat_ws(
             '|',

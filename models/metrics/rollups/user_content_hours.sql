@@ -56,11 +56,21 @@ steady_dates as (
 
 -- the viewers whose clock becomes another one on a date
 moves as (
-    select distinct
-        user_id,
-        cast(valid_from as date) as source_date
-    from {{ ref('user_zones') }}
-    where valid_from > cast('1900-01-01' as timestamp)
+    select
+        zone_changes.user_id,
+        source_dates.source_date
+    from (
+        select
+            user_id,
+            cast(valid_from as date) as source_date
+        from user_zones
+        union distinct
+        select
+            user_id,
+            cast(valid_until as date) as source_date
+        from user_zones
+    ) as zone_changes
+    inner join source_dates on zone_changes.source_date = source_dates.source_date
 ),
 
 -- players report often: what a quarter of an hour has in common is looked up once

@@ -1,6 +1,7 @@
 {#- What was known when is history: a full refresh must not forget it. The look-up in what an
     earlier run left in user_content_hours is the reason why this is a log: only here is it known
-    whether a viewer was active before the time zone was. -#}
+    whether a viewer was active before the time zone was. Days whose events were dropped cannot be
+    built again: they keep the clock that they have. -#}
 {%- set earlier_hours = adapter.get_relation(this.database, this.schema, 'user_content_hours')
     if execute and model.resource_type == 'model' -%}
 
@@ -13,13 +14,23 @@ with user_zones as (
     {% endif %}
 ),
 
+slices as (
+    select * from {{ source('raw', 'slices') }}
+),
+
 first_activity as (
     {% if earlier_hours %}
         select
             user_id,
             min(source_date) as source_date
         from {{ earlier_hours }}
-        where user_id in (select user_id from user_zones)
+        where
+            user_id in (select user_id from user_zones)
+            and source_date > (
+                select coalesce(max(source_date), cast('1900-01-01' as date))
+                from slices
+                where events_dropped_at is not null
+            )
         group by user_id
     {% else %}
         select
