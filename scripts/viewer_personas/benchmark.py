@@ -303,7 +303,7 @@ def _operators(plans: list[dict[str, Any]]) -> Iterator[Operator]:
             seconds=plan["timing"],
             rows=plan["intermediate_rows"],
         )
-        yield from _operators(plan["children"])
+        yield from _operators(plan.get("children", []))
 
 
 def ratios(figures: Figures, unit: str) -> dict[str, float]:
