@@ -8,8 +8,8 @@ export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
-.PHONY: distributions compare-methods compare-clusters compare-dataframes benchmark benchmark-retention
-.PHONY: kill-test clean
+.PHONY: distributions compare-methods compare-clusters compare-dataframes compare-engines
+.PHONY: benchmark benchmark-retention kill-test clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -40,7 +40,8 @@ demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and i
 	$(BIN)/python tests/services/demo_servers.py
 
 test: .venv/.installed-for-tests lint  ## Lint and run every test
-	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services
+	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services --ignore=tests/pipeline/spark
+	$(BIN)/pytest tests/pipeline/spark  # one process: Spark has both cores
 	$(BIN)/pytest -n 2 --dist loadfile tests/services  # each process starts servers of its own
 
 lint: setup  ## Check style, types and SQL
@@ -87,6 +88,9 @@ compare-dataframes: EVENTS := 5000000
 compare-dataframes: setup  ## Compare time, memory and results with pandas and polars, by EVENTS
 	$(UV) run --frozen --quiet --system-certs --group dataframes \
 		python -m viewer_personas.compare_dataframes --events $(EVENTS)
+
+compare-engines: .venv/.installed-for-tests  ## Build the demo and MovieTweetings on Spark, too
+	$(BIN)/python -m viewer_personas.compare_engines
 
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors

@@ -1,6 +1,7 @@
 {#
-    Everything that DuckDB and Spark spell differently, and nothing else.
-    A model that needs more than these macros is written in the SQL that both read.
+    Everything that DuckDB and Spark do differently, and nothing else; a test sees to it that no
+    other file names an engine. A model that needs more than these macros is written in the SQL that
+    both read.
 #}
 
 {# The date `days` days after `date`. #}
@@ -26,7 +27,7 @@
     timezone({{ timezone }}, timezone('UTC', {{ utc_timestamp }}))
 {%- endmacro %}
 {% macro spark__local_time(utc_timestamp, timezone) -%}
-    from_utc_timestamp({{ utc_timestamp }}, {{ timezone }})
+    cast(from_utc_timestamp({{ utc_timestamp }}, {{ timezone }}) as timestamp)
 {%- endmacro %}
 
 {# The quarter of an hour in which a timestamp lies: the timestamp at which it begins. #}
@@ -47,15 +48,18 @@
     string_agg({{ expression }}, '{{ separator }}' order by {{ order_by or expression }} asc nulls last)
 {%- endmacro %}
 {% macro spark__joined_text(expression, separator, order_by) -%}
-    array_join(
-        transform(
-            array_sort(collect_list(named_struct(
-                'position', {{ order_by or expression }}, 'text', {{ expression }}
-            ))),
-            item -> item.text
-        ),
-        '{{ separator }}'
-    )
+    case
+        when count({{ expression }}) > 0
+            then array_join(
+                transform(
+                    array_sort(collect_list(named_struct(
+                        'position', {{ order_by or expression }}, 'text', {{ expression }}
+                    ))),
+                    item -> item.text
+                ),
+                '{{ separator }}'
+            )
+    end
 {%- endmacro %}
 
 {# A scalar inside a JSON document as text. `path` is a dotted path: `a.b`. Null where it is not
@@ -70,11 +74,14 @@
     end
 {%- endmacro %}
 {% macro spark__json_text(document, path) -%}
-    get_json_object({{ document }}, '$.{{ path }}')
+    case
+        when {{ spark__json_kind(document, path) }} = 'scalar'
+            then get_json_object({{ document }}, '$.{{ path }}')
+    end
 {%- endmacro %}
 
 {# What there is in a JSON document at a path: scalar, list or object; null where there is nothing.
-   Spark tells them by their first character, so there a text that begins like a list is one. #}
+   Spark sees no difference between a list and a text that holds one. #}
 {% macro json_kind(document, path) %}
     {{- return(adapter.dispatch('json_kind')(document, path)) -}}
 {% endmacro %}
@@ -87,10 +94,12 @@
     end
 {%- endmacro %}
 {% macro spark__json_kind(document, path) -%}
-    case substr(get_json_object({{ document }}, '$.{{ path }}'), 1, 1)
-        when '[' then 'list'
-        when '{' then 'object'
-        else case when get_json_object({{ document }}, '$.{{ path }}') is not null then 'scalar' end
+    case
+        when json_array_length(get_json_object({{ document }}, '$.{{ path }}')) is not null
+            then 'list'
+        when json_object_keys(get_json_object({{ document }}, '$.{{ path }}')) is not null
+            then 'object'
+        when get_json_object({{ document }}, '$.{{ path }}') is not null then 'scalar'
     end
 {%- endmacro %}
 
@@ -111,10 +120,12 @@
     end
 {%- endmacro %}
 {% macro spark__json_texts(document, path) -%}
-    coalesce(
-        from_json(get_json_object({{ document }}, '$.{{ path }}'), 'array<string>'),
-        filter(array(get_json_object({{ document }}, '$.{{ path }}')), item -> item is not null)
-    )
+    case {{ spark__json_kind(document, path) }}
+        when 'list'
+            then from_json(get_json_object({{ document }}, '$.{{ path }}'), 'array<string>')
+        when 'scalar' then array(get_json_object({{ document }}, '$.{{ path }}'))
+        else cast(array() as array<string>)
+    end
 {%- endmacro %}
 
 {# The objects of a JSON list, each as a JSON document. #}
@@ -131,10 +142,133 @@
     from_json(get_json_object({{ document }}, '$.{{ path }}'), 'array<string>')
 {%- endmacro %}
 
+{# A text as a value of a type: date, integer, double or boolean; null where it is none. What is a
+   date begins with year, month and day, and a fraction is rounded to an integer. #}
+{% macro text_as(type, text) %}{{ return(adapter.dispatch('text_as')(type, text)) }}{% endmacro %}
+{% macro duckdb__text_as(type, text) %}try_cast({{ text }} as {{ type }}){% endmacro %}
+{% macro spark__text_as(type, text) -%}
+    {%- if type == 'date' -%}
+        case
+            when {{ text }} rlike '^ *[0-9]+[-/][0-9]+[-/][0-9]+'
+                then try_cast(replace({{ text }}, '/', '-') as date)
+        end
+    {%- elif type == 'integer' -%}
+        try_cast(round(try_cast({{ text }} as double)) as integer)
+    {%- elif type == 'boolean' -%}
+        case when {{ text }} = trim({{ text }}) then try_cast({{ text }} as boolean) end
+    {%- else -%}
+        try_cast({{ text }} as {{ type }})
+    {%- endif -%}
+{%- endmacro %}
+
+{# A double rounded to some digits, halves away from zero, and never -0.0. DuckDB multiplies first; Spark looks at
+   the shortest text of the number, so that 1.005 has another half. #}
+{% macro rounded(value, digits) %}
+    {{- return(adapter.dispatch('rounded')(value, digits)) -}}
+{% endmacro %}
+{% macro duckdb__rounded(value, digits) %}(0.0 + round({{ value }}, {{ digits }})){% endmacro %}
+{% macro spark__rounded(value, digits) -%}
+    (0.0e0 + round(({{ value }}) * {{ 10 ** digits }}, 0) / {{ 10 ** digits }})
+{%- endmacro %}
+
 {# One row per element of a list, in the select list. #}
 {% macro each_of(list) %}{{ return(adapter.dispatch('each_of')(list)) }}{% endmacro %}
 {% macro duckdb__each_of(list) %}unnest({{ list }}){% endmacro %}
 {% macro spark__each_of(list) %}explode({{ list }}){% endmacro %}
+
+{#
+    What follows the CTE first_choices where a viewer keeps the persona of the evaluation date before
+    while it matches. Needs the CTE matches. Walks from date to date: DuckDB by recursion. Spark's
+    cannot hold the pruning of partitions, and folds the dates of each viewer into one another.
+#}
+{% macro sticky_choices() %}{{ return(adapter.dispatch('sticky_choices')()) }}{% endmacro %}
+{% macro duckdb__sticky_choices() -%}
+    ,
+
+    sticky_choices as (
+        select first_choices.*
+        from first_choices
+        left join first_choices as before
+            on
+                first_choices.previous_as_of_date = before.as_of_date
+                and first_choices.user_id = before.user_id
+        where before.user_id is null
+        union all
+        select
+            first_choices.as_of_date,
+            first_choices.user_id,
+            first_choices.previous_as_of_date,
+            coalesce(matches.persona, first_choices.persona) as persona
+        from sticky_choices
+        inner join first_choices
+            on
+                sticky_choices.as_of_date = first_choices.previous_as_of_date
+                and sticky_choices.user_id = first_choices.user_id
+        left join matches
+            on
+                first_choices.as_of_date = matches.as_of_date
+                and first_choices.user_id = matches.user_id
+                and sticky_choices.persona = matches.persona
+    )
+
+    select * from sticky_choices
+{%- endmacro %}
+{% macro spark__sticky_choices() %}
+    select
+        kept.as_of_date,
+        user_id,
+        kept.previous_as_of_date,
+        kept.persona
+    from (
+        select
+            user_id,
+            explode(
+                aggregate(
+                    array_sort(collect_list(named_struct(
+                        'as_of_date', as_of_date,
+                        'previous_as_of_date', previous_as_of_date,
+                        'persona', persona,
+                        'matched', matched
+                    ))),
+                    cast(
+                        array() as array<
+                            struct<as_of_date: date, previous_as_of_date: date, persona: string>
+                        >
+                    ),
+                    (kept, seen) -> concat(kept, array(named_struct(
+                        'as_of_date', seen.as_of_date,
+                        'previous_as_of_date', seen.previous_as_of_date,
+                        'persona',
+                        case
+                            when
+                                element_at(kept, -1).as_of_date = seen.previous_as_of_date
+                                and array_contains(seen.matched, element_at(kept, -1).persona)
+                                then element_at(kept, -1).persona
+                            else seen.persona
+                        end
+                    )))
+                )
+            ) as kept
+        from (
+            select
+                first_choices.*,
+                matched_personas.matched
+            from first_choices
+            left join (
+                select
+                    as_of_date,
+                    user_id,
+                    collect_set(persona) as matched
+                from matches
+                group by as_of_date, user_id
+            ) as matched_personas
+                on
+                    first_choices.as_of_date = matched_personas.as_of_date
+                    and first_choices.user_id = matched_personas.user_id
+        ) as choices_with_matches
+        group by user_id
+    ) as choices_kept
+{% endmacro %}
 
 {# The rows of a group as a list of structs, sorted by its fields. `fields` maps names to SQL. #}
 {% macro list_of_structs(fields) %}
@@ -169,7 +303,57 @@
     )
 {%- endmacro %}
 
-{# Delete and insert in one transaction: the engine's half of the partition pattern. #}
+{#
+    The engine's half of the partition pattern (macros/partitions.sql): the ledger, what is forgotten
+    in it, and the replacement of partitions. On DuckDB a model's three steps are one transaction.
+    On Spark each step is a statement, and the order makes up for it: an entry is forgotten before
+    its partition is touched and recorded after it, so that a killed run has built what it recorded.
+#}
+{% macro create_ledger(ledger, columns) %}
+    {{- return(adapter.dispatch('create_ledger')(ledger, columns)) -}}
+{% endmacro %}
+{% macro duckdb__create_ledger(ledger, columns) %}
+    create schema if not exists {{ ledger.without_identifier() }};
+    create table if not exists {{ ledger }} (
+        {%- for name, type in columns.items() %}
+            {{ name }} {{ type }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    );
+{% endmacro %}
+{% macro spark__create_ledger(ledger, columns) %}
+    {% do run_query('create schema if not exists ' ~ ledger.without_identifier()) %}
+    create table if not exists {{ ledger }} (
+        {%- for name, type in columns.items() %}
+            {{ name }} {{ data_type(type) }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+    using parquet partitioned by (model)
+{% endmacro %}
+
+{# Forget the entries of a model but those of the partitions that `kept_partitions` selects; all of
+   them where it is none. On Spark the rows of the model are written anew, which takes no notice of
+   a query without rows; but then nothing is kept, and dbt makes the table anew. #}
+{% macro forget_partitions(ledger, model_condition, kept_partitions) %}
+    {{- return(adapter.dispatch('forget_partitions')(ledger, model_condition, kept_partitions)) -}}
+{% endmacro %}
+{% macro duckdb__forget_partitions(ledger, model_condition, kept_partitions) %}
+    delete from {{ ledger }}
+    where {{ model_condition }}
+    {% if kept_partitions %}
+        and partition_date not in ({{ kept_partitions }})
+    {% endif %}
+{% endmacro %}
+{% macro spark__forget_partitions(ledger, model_condition, kept_partitions) %}
+    {% if kept_partitions %}
+        insert overwrite {{ ledger }} by name
+        select /*+ coalesce(1) */ * from {{ ledger }}
+        where {{ model_condition }} and partition_date in ({{ kept_partitions }})
+    {% else %}
+        alter table {{ ledger }} drop if exists partition ({{ model_condition }})
+    {% endif %}
+{% endmacro %}
+
+{# Take every partition that is not kept out of a table, and put the new rows in. #}
 {% macro replace_partitions(target_relation, new_rows, partition_by, kept_partitions, columns) %}
     {{- return(adapter.dispatch('replace_partitions')(
         target_relation, new_rows, partition_by, kept_partitions, columns
@@ -182,8 +366,201 @@
     insert into {{ target_relation }} by name
     select {{ columns }} from {{ new_rows }};
 {% endmacro %}
+{% macro spark__replace_partitions(target_relation, new_rows, partition_by, kept_partitions, columns) %}
+    {% set kept = [] %}
+    {% for row in run_query(kept_partitions) %}
+        {% do kept.append(partition_by ~ '=' ~ row[0]) %}
+    {% endfor %}
+    {% set dropped = [] %}
+    {% for row in run_query('show partitions ' ~ target_relation) if row[0] not in kept %}
+        {% do dropped.append('partition (' ~ row[0] | replace('=', " = '") ~ "')") %}
+    {% endfor %}
+    {% if dropped %}
+        {% do run_query(
+            'alter table ' ~ target_relation ~ ' drop if exists ' ~ dropped | join(', ')
+        ) %}
+    {% endif %}
+    insert overwrite {{ target_relation }} by name
+    select /*+ rebalance({{ partition_by }}) */ {{ columns }} from {{ new_rows }}
+{% endmacro %}
 
 {# A list without elements, where the elements would be texts. #}
 {% macro empty_list_of_texts() %}{{ return(adapter.dispatch('empty_list_of_texts')()) }}{% endmacro %}
 {% macro duckdb__empty_list_of_texts() %}cast([] as varchar[]){% endmacro %}
 {% macro spark__empty_list_of_texts() %}cast(array() as array<string>){% endmacro %}
+
+{#
+    The spelling of a data type in the YAML of models and sources. The contracts are written in
+    DuckDB's: varchar, json, lists as `type[]`, structs as `struct(name type, …)`.
+#}
+{% macro data_type(name) %}{{ return(adapter.dispatch('data_type')(name)) }}{% endmacro %}
+{% macro duckdb__data_type(name) %}{{ return(name) }}{% endmacro %}
+{% macro spark__data_type(name) %}
+    {% set spelled = name | replace('varchar', 'string') | replace('json', 'string')
+        | replace('"', '`') %}
+    {% if spelled[-2:] == '[]' %}
+        {% set spelled = 'array<' ~ spelled[:-2] ~ '>' %}
+    {% endif %}
+    {{ return(spelled | replace('struct(', 'struct<') | replace(')', '>')) }}
+{% endmacro %}
+
+{# What a run needs besides before it begins: DuckDB has the raw tables in its file, and Spark reads
+   them as files, in the folder where `personas load --to parquet` has put them. #}
+{% macro find_raw_tables() %}{{ return(adapter.dispatch('find_raw_tables')()) }}{% endmacro %}
+{% macro duckdb__find_raw_tables() %}{% endmacro %}
+{% macro spark__find_raw_tables() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% set warehouse = env_var('PERSONAS_WAREHOUSE', '') %}
+    {% if warehouse[:1] != '/' and '://' not in warehouse %}
+        {% do exceptions.raise_compiler_error(
+            'PERSONAS_WAREHOUSE is "' ~ warehouse ~ '"; the target spark needs it to be the absolute '
+            ~ 'path or the URL of the folder that personas load --to parquet writes (docs/scale.md).'
+        ) %}
+    {% endif %}
+    {% for source in graph.sources.values() %}
+        {% set table = source.schema ~ '.' ~ source.identifier %}
+        {% set partition = source.config.meta.get('partition') %}
+        {% set columns = [] %}
+        {% for column in source.columns.values() %}
+            {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
+        {% endfor %}
+        {% do run_query('create schema if not exists ' ~ source.schema) %}
+        {% do run_query(
+            'create table if not exists ' ~ table ~ ' (' ~ columns | join(', ') ~ ') using parquet'
+            ~ (' partitioned by (' ~ partition ~ ')' if partition else '')
+            ~ " location '" ~ warehouse ~ '/raw/' ~ source.identifier ~ "'"
+        ) %}
+        {% do run_query(
+            'msck repair table ' ~ table ~ ' sync partitions' if partition
+            else 'refresh table ' ~ table
+        ) %}
+    {% endfor %}
+{% endmacro %}
+
+{#
+    Below are macros and one materialization of dbt-spark that do not fit: they are replaced, for
+    Spark alone, under the names by which dbt finds them.
+#}
+
+{# Contracts: the types of the YAML in Spark's spelling. #}
+{% macro spark__get_empty_schema_sql(columns) %}
+    select
+    {%- for column in columns.values() %}
+        cast(null as {{ data_type(column.data_type) }}) as {{ column.name }}{{ ',' if not loop.last }}
+    {%- endfor %}
+{% endmacro %}
+
+{# Partitioned models are partitioned by what they declare, into files of a good size. #}
+{% macro spark__partition_cols(label, required=false) -%}
+    {%- if model.config.meta.get('partition_list') -%}
+        {{ label }} ({{ partition_column(model.config.meta.partition_list) }})
+    {%- endif -%}
+{%- endmacro %}
+{% macro spark__get_select_subquery(sql) %}
+    {%- set partition_list = model.config.meta.get('partition_list') -%}
+    select {{ '/*+ rebalance(' ~ partition_column(partition_list) ~ ') */' if partition_list }}
+        {{ adapter.dispatch('get_column_names', 'dbt')() }}
+    from (
+        {{ sql }}
+    ) as model_subq
+{% endmacro %}
+
+{# Our incremental strategy, which dbt-spark does not let pass. #}
+{% macro dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format) %}
+    {{ return(raw_strategy) }}
+{% endmacro %}
+{% macro dbt_spark_get_incremental_sql(
+    strategy, source, target, existing, unique_key, incremental_predicates
+) %}
+    {% if strategy == 'append' %}
+        {{ return(get_insert_into_sql(source, target)) }}
+    {% endif %}
+    {{ return(get_incremental_partitions_sql({
+        'target_relation': target,
+        'temp_relation': source,
+        'dest_columns': adapter.get_columns_in_relation(target),
+    })) }}
+{% endmacro %}
+
+{# Seeds: dbt-spark writes a text with a quote in it as it is, and a missing one as None. #}
+{% macro spark__create_csv_table(model, agate_table) %}
+    {% set statement_text %}
+        create table {{ this }} (
+            {%- for name in agate_table.column_names %}
+                {{ name }} {{ data_type(model.config.column_types[name]) }}
+                {{- ',' if not loop.last }}
+            {%- endfor %}
+        ) using parquet
+    {% endset %}
+    {% do run_query(statement_text) %}
+    {{ return(statement_text) }}
+{% endmacro %}
+{% macro spark__load_csv_rows(model, agate_table) %}
+    {% set statement_text %}
+        insert into {{ this }}
+        select /*+ coalesce(1) */
+            {%- for name in agate_table.column_names %}
+                cast({{ name }} as {{ data_type(model.config.column_types[name]) }}) as {{ name }}
+                {{- ',' if not loop.last }}
+            {%- endfor %}
+        from (
+            values
+            {%- for row in agate_table.rows %}
+                (
+                    {%- for value in row.values() -%}
+                        {%- if value is none -%} cast(null as string)
+                        {%- else -%} '{{ value | string | replace("\\", "\\\\") | replace("'", "\\'") }}'
+                        {%- endif -%}
+                        {{- ', ' if not loop.last -}}
+                    {%- endfor -%}
+                ){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as seed_rows ({{ agate_table.column_names | join(', ') }})
+    {% endset %}
+    {% do run_query(statement_text) %}
+    {{ return(statement_text) }}
+{% endmacro %}
+
+{#
+    Snapshots: dbt-spark merges into a table, which Parquet cannot do. What a snapshot of the
+    strategy `check` knows is a log, to which rows are only added: what was seen, and when. The
+    snapshot is a view of it; what is seen holds until the next row of the same key.
+#}
+{% materialization snapshot, adapter='spark' %}
+    {%- set key = config.get('unique_key') -%}
+    {%- set checked = config.get('check_cols') -%}
+    {%- set seen_columns = ([key] + checked) | join(', ') -%}
+    {%- set log = this.incorporate(path={'identifier': this.identifier ~ '_log'}) -%}
+    {% do run_query(
+        'create table if not exists ' ~ log ~ ' as select ' ~ seen_columns
+        ~ ', cast(null as timestamp) as seen_at from (' ~ model.compiled_code ~ ') where false'
+    ) %}
+    {% call statement('main') %}
+        insert into {{ log }} by name
+        select /*+ coalesce(1) */
+            seen.*,
+            cast(current_timestamp() as timestamp) as seen_at
+        from (select {{ seen_columns }} from ({{ model.compiled_code }})) as seen
+        left join (
+            select
+                {{ key }},
+                {%- for column in checked %}
+                    max_by({{ column }}, seen_at) as {{ column }}{{ ',' if not loop.last }}
+                {%- endfor %}
+            from {{ log }}
+            group by {{ key }}
+        ) as known on seen.{{ key }} = known.{{ key }}
+        where
+            known.{{ key }} is null
+            {%- for column in checked %}
+                or seen.{{ column }} is distinct from known.{{ column }}
+            {%- endfor %}
+    {% endcall %}
+    {% do run_query(
+        'create or replace view ' ~ this ~ ' as select ' ~ seen_columns
+        ~ ", md5(concat_ws('|', " ~ key ~ ', seen_at)) as dbt_scd_id'
+        ~ ', seen_at as dbt_updated_at, seen_at as dbt_valid_from, lead(seen_at) over ('
+        ~ 'partition by ' ~ key ~ ' order by seen_at asc nulls last) as dbt_valid_to from ' ~ log
+    ) %}
+    {{ return({'relations': [this.incorporate(type='view')]}) }}
+{% endmaterialization %}

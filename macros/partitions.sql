@@ -4,27 +4,28 @@
     A partitioned model names its partition list in `meta.partition_list` (source_dates,
     activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
     only the rows that `needs_building()`. The list says which partitions are wanted and at which
-    input_version; metrics.partition_ledger says which ones the table holds. In one transaction a
-    run forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
+    input_version; metrics.partition_ledger says which ones the table holds. On DuckDB in one
+    transaction, a run forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
 #}
 
 {% macro partition_ledger() %}
     {{- return(api.Relation.create(
-        database=target.database, schema='metrics', identifier='partition_ledger'
+        database=target.get('database'), schema='metrics', identifier='partition_ledger'
     )) -}}
 {% endmacro %}
 
 {# row_count lets a partition that somebody deleted from the table be noticed and built again. #}
 {% macro create_partition_ledger() %}
-    create schema if not exists {{ partition_ledger().without_identifier() }};
-    create table if not exists {{ partition_ledger() }} (
-        model varchar,
-        partition_date date,
-        input_version varchar,
-        row_count bigint,
-        built_at timestamp,
-        invocation_id varchar
-    );
+    {% if execute %}
+        {{ create_ledger(partition_ledger(), {
+            'model': 'varchar',
+            'partition_date': 'date',
+            'input_version': 'varchar',
+            'row_count': 'bigint',
+            'built_at': 'timestamp',
+            'invocation_id': 'varchar',
+        }) }}
+    {% endif %}
 {% endmacro %}
 
 {# What a partitioned model declares: its list, its partition column and its version column. #}
@@ -79,25 +80,23 @@
 {% macro forget_stale_partitions() %}
     {% if execute %}
         {% set partition = partition_settings() %}
-        delete from {{ partition_ledger() }}
-        where {{ partition.ledger_rows }}
-        {% if is_incremental() %}
-            and partition_date not in ({{ kept_partitions() }})
-        {% endif %}
+        {{ forget_partitions(
+            partition_ledger(), partition.ledger_rows, kept_partitions() if is_incremental()
+        ) }}
     {% endif %}
 {% endmacro %}
 
 {% macro record_built_partitions() %}
     {% if execute %}
         {% set partition = partition_settings() %}
-        insert into {{ partition_ledger() }}
+        insert into {{ partition_ledger() }} by name
         select
-            {{ partition.name }},
-            wanted.{{ partition.column }},
-            wanted.{{ partition.version }},
-            coalesce(present.row_count, 0),
-            cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}' as timestamp),
-            '{{ invocation_id }}'
+            {{ partition.name }} as model,
+            wanted.{{ partition.column }} as partition_date,
+            wanted.{{ partition.version }} as input_version,
+            coalesce(present.row_count, 0) as row_count,
+            cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}' as timestamp) as built_at,
+            '{{ invocation_id }}' as invocation_id
         from {{ partition.list }} as wanted
         left join (
             select {{ partition.column }}, count(*) as row_count

@@ -52,10 +52,10 @@
     coalesce(
         case
             when metric in ({{ metrics_in('share') }})
-                then regexp_replace(cast(round(100 * {{ value }}, 1) as string), '[.]0$', '') || ' %'
+                then regexp_replace(cast({{ rounded('100 * ' ~ value, 1) }} as string), '[.]0$', '') || ' %'
             when metric in ({{ metrics_in('ratio') }})
-                then regexp_replace(cast(round({{ value }}, 2) as string), '[.]0$', '')
-            else regexp_replace(cast(round({{ value }}, 1) as string), '[.]0$', '')
+                then regexp_replace(cast({{ rounded(value, 2) }} as string), '[.]0$', '')
+            else regexp_replace(cast({{ rounded(value, 1) }} as string), '[.]0$', '')
         end,
         'not known'
     )
@@ -108,7 +108,7 @@
     Sticky walks from date to date: a viewer keeps the persona of the date before while it matches.
 #}
 {% macro choices_by(method) %}
-    {% if method == 'sticky' %}with recursive{% else %}with{% endif %} first_choices as (
+    with {{ 'recursive ' if method == 'sticky' }}first_choices as (
         select
             viewers.*,
             coalesce(ranked.persona, 'casual') as persona
@@ -128,35 +128,8 @@
                 and viewers.user_id = ranked.user_id
                 and ranked.choice_rank = 1
     )
-    {%- if method == 'sticky' %},
-
-    sticky_choices as (
-        select first_choices.*
-        from first_choices
-        left join first_choices as before
-            on
-                first_choices.previous_as_of_date = before.as_of_date
-                and first_choices.user_id = before.user_id
-        where before.user_id is null
-        union all
-        select
-            first_choices.as_of_date,
-            first_choices.user_id,
-            first_choices.previous_as_of_date,
-            coalesce(matches.persona, first_choices.persona) as persona
-        from sticky_choices
-        inner join first_choices
-            on
-                sticky_choices.as_of_date = first_choices.previous_as_of_date
-                and sticky_choices.user_id = first_choices.user_id
-        left join matches
-            on
-                first_choices.as_of_date = matches.as_of_date
-                and first_choices.user_id = matches.user_id
-                and sticky_choices.persona = matches.persona
-    )
-
-    select * from sticky_choices
+    {%- if method == 'sticky' %}
+        {{- sticky_choices() }}
     {%- else %}
 
     select * from first_choices

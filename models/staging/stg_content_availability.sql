@@ -13,6 +13,6 @@ availabilities as (
 select
     content_id,
     {{ json_text('availability', field.territory) }} as territory,
-    try_cast({{ json_text('availability', field.available_from) }} as date) as available_from,
-    try_cast({{ json_text('availability', field.available_until) }} as date) as available_until
+    {{ text_as('date', json_text('availability', field.available_from)) }} as available_from,
+    {{ text_as('date', json_text('availability', field.available_until)) }} as available_until
 from availabilities

@@ -27,6 +27,7 @@ from viewer_personas.export import check_target
 from viewer_personas.export import export as run_export
 from viewer_personas.load import LoadSummary
 from viewer_personas.load import load as run_load
+from viewer_personas.parquet import LandingSummary, check_directory, land
 from viewer_personas.prune import PruneSummary, has_retention
 from viewer_personas.prune import prune as run_prune
 from viewer_personas.publications import ExportSummary
@@ -121,11 +122,38 @@ def load(
             " them; with --since.",
         ),
     ] = False,
+    to: Annotated[
+        str, typer.Option("--to", help="duckdb, or parquet: files for Spark as well.")
+    ] = "duckdb",
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory",
+            help="Where the Parquet files go.  [default: warehouse, beside the database]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Load what changed at the sources into the raw layer."""
+    if to not in ("duckdb", "parquet"):
+        raise InputError(f"--to {to}: there are duckdb and parquet")
+    if directory and to != "parquet":
+        raise InputError("--directory is for files: add --to parquet")
+    if to == "duckdb":
+        summary = _load(sources, database, since, until, restore)
+        _print(as_json, {"load": summary}, [_load_lines(summary)])
+        return
+    warehouse = directory or database.parent / "warehouse"
+    check_directory(warehouse)
     summary = _load(sources, database, since, until, restore)
-    _print(as_json, {"load": summary}, [_load_lines(summary)])
+    with _progress("Landing") as report:
+        landed = land(database, warehouse, report=report)
+    _print(
+        as_json,
+        {"load": summary, "parquet": landed},
+        [_load_lines(summary), _landing_lines(landed)],
+    )
 
 
 @app.command()
@@ -510,6 +538,11 @@ def _load_lines(summary: LoadSummary) -> str:
         lines.append(f"          {summary.duplicates:,} repeated events left out")
     lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
     return "\n".join(lines)
+
+
+def _landing_lines(summary: LandingSummary) -> str:
+    removed = f", {summary.slices_removed} removed" if summary.slices_removed else ""
+    return f"Landed    {summary.slices_written} days written{removed}: {escape(summary.place)}"
 
 
 def _build_lines(summary: BuildSummary) -> str:

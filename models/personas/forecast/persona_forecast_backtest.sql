@@ -29,7 +29,7 @@ scores as (
         1.0 + {{ exact_sum(
             'probability * (viewers * probability - 2 * actual_viewers)', 'decimal(38, 12)'
         ) }} / sum(actual_viewers) as brier_score,
-        2.0 * sum(case when to_persona <> from_persona then actual_viewers else 0 end)
+        2.0e0 * sum(case when to_persona <> from_persona then actual_viewers else 0 end)
         / sum(actual_viewers) as naive_brier_score
     from persona_outcomes
     group by 1, 2
