@@ -36,7 +36,7 @@
     time_bucket(interval '15' minute, {{ timestamp }})
 {%- endmacro %}
 {% macro spark__quarter_hour(timestamp) -%}
-    timestamp_seconds(900 * floor(unix_timestamp({{ timestamp }}) / 900))
+    cast(timestamp_seconds(900 * floor(unix_timestamp({{ timestamp }}) / 900)) as timestamp)
 {%- endmacro %}
 
 {# The texts of a group in one text, sorted by themselves or by `order_by`, so that the order of the

@@ -5,7 +5,8 @@
     activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
     only the rows that `needs_building()`. The list says which partitions are wanted and at which
     input_version; metrics.partition_ledger says which ones the table holds. On DuckDB in one
-    transaction, a run forgets the ledger's entries that are stale, builds what the ledger lacks, and records it.
+    transaction, a run forgets the ledger's entries that are stale, builds what the ledger lacks,
+    and records it.
 #}
 
 {% macro partition_ledger() %}

@@ -98,6 +98,10 @@ QUERIES = {
         from ({TIME_ROWS}) order by number"""
         for zone in ZONES
     },
+    "quarter_hour": f"""
+        select number, cast({{{{ quarter_hour('moment') }}}} as string) as quarter,
+            {{{{ quarter_hour('moment') }}}} <= moment as is_before
+        from ({TIME_ROWS}) order by number""",
     "lists": """
         select part,
             {{ joined_text('word') }} as joined,
