@@ -42,7 +42,7 @@ offsets as (
 steady_dates as (
     select source_date
     from offsets
-    group by source_date
+    group by 1
     having
         count(*) = count(
             case
