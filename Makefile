@@ -94,7 +94,7 @@ compare-engines: .venv/.installed-for-tests  ## Build the demo and MovieTweeting
 
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
-	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS)
+	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS) $(ARGUMENTS)
 
 benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database, with a retention and without
 	$(BIN)/python -m viewer_personas.benchmark_retention
