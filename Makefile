@@ -41,8 +41,8 @@ demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and i
 
 test: .venv/.installed-for-tests lint  ## Lint and run every test
 	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services --ignore=tests/pipeline/spark
-	$(BIN)/pytest tests/pipeline/spark  # one process: Spark has both cores
-	$(BIN)/pytest -n 2 --dist loadfile tests/services  # each process starts servers of its own
+	@# each process starts servers of its own, and waits for them much of the time
+	$(BIN)/pytest -n 3 --dist loadfile tests/services tests/pipeline/spark
 
 lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check
