@@ -67,7 +67,8 @@ def _land_events(
 ) -> None:
     query = f"select source_date, version from raw.{SLICES} order by source_date"
     wanted = dict(connection.execute(query).fetchall())
-    filled = raw.days_with_events(connection, wanted)
+    # what `personas prune` took out of the database leaves the files, too
+    filled = raw.days_with_events(connection, wanted) - raw.dropped_days(connection).keys()
     landed = _landed_versions(connection, folder)
     # of a folder that is there, but in no version that is known, nothing is
     there = {_day(path) for path in (folder / EVENTS).glob("source_date=*")}

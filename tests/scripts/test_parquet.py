@@ -84,6 +84,20 @@ def test_a_second_landing_writes_only_the_days_that_changed(database: Path, tmp_
     ]  # fmt: skip
 
 
+def test_events_that_were_pruned_leave_the_files(database: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "warehouse"
+    land(database, folder)
+    with connect(database) as connection:  # what `personas prune` does
+        connection.execute("delete from raw.events where source_date = $1", [DAYS[0]])
+        connection.execute(
+            "update raw.slices set events_dropped_at = now() where source_date = $1", [DAYS[0]]
+        )
+    for removed in (1, 0):
+        summary = land(database, folder)
+        assert (summary.slices_written, summary.slices_removed) == (0, removed)
+    assert [row[-1] for row in landed(folder, "events")] == [DAYS[2]]
+
+
 def test_what_a_killed_run_left_half_is_written_again(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
