@@ -450,19 +450,29 @@
     {%- endfor %}
 {% endmacro %}
 
-{# Partitioned models are partitioned by what they declare, into files of a good size. #}
-{% macro spark__partition_cols(label, required=false) -%}
-    {%- if model.config.meta.get('partition_list') -%}
-        {{ label }} ({{ partition_column(model.config.meta.partition_list) }})
-    {%- endif -%}
-{%- endmacro %}
-{% macro spark__get_select_subquery(sql) %}
-    {%- set partition_list = model.config.meta.get('partition_list') -%}
-    select {{ '/*+ rebalance(' ~ partition_column(partition_list) ~ ') */' if partition_list }}
-        {{ adapter.dispatch('get_column_names', 'dbt')() }}
+{# Tables: the table first and its rows after it. `create table … as` writes the rows first, and where
+   it is killed leaves a folder that no later run may use. Partitioned models are partitioned by what
+   they declare, and rebalanced into files of a good size. #}
+{% macro spark__create_table_as(temporary, relation, compiled_code, language='sql') %}
+    {% if temporary %}
+        {{ return(create_temporary_view(relation, compiled_code)) }}
+    {% endif %}
+    {% set partition_list = model.config.meta.get('partition_list') %}
+    {% set partition = partition_column(partition_list) if partition_list %}
+    {% set columns = [] %}
+    {% for column in model.columns.values() %}
+        {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
+    {% endfor %}
+    {% do get_assert_columns_equivalent(compiled_code) %}
+    {% do run_query(
+        'create table ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') using parquet'
+        ~ (' partitioned by (' ~ partition ~ ')' if partition else '')
+    ) %}
+    insert overwrite {{ relation }} by name
+    select {{ '/*+ rebalance(' ~ partition ~ ') */' if partition }} *
     from (
-        {{ sql }}
-    ) as model_subq
+        {{ compiled_code }}
+    ) as model_rows
 {% endmacro %}
 
 {# Our incremental strategy, which dbt-spark does not let pass. #}

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # What tests want of Spark besides the profile: tables of a few rows should not wait for compilers.
-SPARK_DEFAULTS = """
-spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+SPARK_DEFAULTS = """\
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MetaspaceSize=512m -Xmn1g
 spark.sql.codegen.wholeStage false
 spark.sql.codegen.factoryMode NO_CODEGEN
 spark.sql.adaptive.enabled false
-spark.ui.showConsoleProgress false
 """
-LOG_SETTINGS = """
+LOG_SETTINGS = """\
 rootLogger.level = error
 rootLogger.appenderRef.stderr.ref = stderr
 appender.console.type = Console

@@ -24,6 +24,9 @@ from viewer_personas.load import load
 
 # Few dates, and churn that is known of most of them.
 FEW_DATES = "{as_of_history_weeks: 4, churn_horizon_days: 7}"
+# The two models that cost Spark most are made anew by each build, whatever was there before; the
+# other tests show them.
+MADE_ANEW = ("exclusivity_benchmark", "churn_backtest")
 LAST_DAY = date(2026, 4, 30)
 FIRST_DAY = LAST_DAY - timedelta(days=62)
 
@@ -48,6 +51,9 @@ def test_demo_is_the_same_and_a_second_day_rebuilds_what_changed(
     repeat_an_event_of(service, late)
     correct_an_entry(service, touched_on(before, LAST_DAY - timedelta(days=3)))
     load(sources, before, since=FIRST_DAY)
+    # what a run leaves that is killed while it replaces a partition
+    lost = LAST_DAY - timedelta(days=15)
+    warehouse.rows(f"alter table metrics.user_days drop partition (activity_date = '{lost}')")
     landed = warehouse.land(before)
     assert (landed.slices_written, landed.slices_removed) == (2, 1)
     rebuilt = warehouse.rebuilt(warehouse.build(FEW_DATES))
@@ -56,11 +62,11 @@ def test_demo_is_the_same_and_a_second_day_rebuilds_what_changed(
     build(after, variables=FEW_DATES, tests=False)
     assert warehouse.differences(after) == {}
     # what a build on DuckDB rebuilds, and that is not everything
-    assert rebuilt == rebuilt_by_duckdb(before)
+    assert rebuilt == rebuilt_by_duckdb(before) | {("metrics.user_days", lost)}
     assert {day for model, day in rebuilt if model == "metrics.user_content_hours"} == {
         late, emptied, LAST_DAY,
     }  # fmt: skip
-    assert ("metrics.user_days", LAST_DAY - timedelta(days=15)) in whole - rebuilt
+    assert ("metrics.user_hours", lost) in whole - rebuilt
     # an emptied day is known to be built, and has no rows
     hours = "metrics.user_content_hours"
     assert warehouse.rows(
@@ -157,7 +163,7 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load(warehouse: Warehouse)
                 in_steps.load()
                 warehouse.land(in_steps.database)
                 if step in (min(delivery.builds_after), STEPS - 1):
-                    warehouse.build(FEW_DATES)
+                    warehouse.build(FEW_DATES, "--exclude", *MADE_ANEW)
                 before = files
 
             at_once = Service(folder / "at_once")
@@ -166,7 +172,8 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load(warehouse: Warehouse)
             at_once.write_events("all", {k: v for rows in before.values() for k, v in rows.items()})
             at_once.load()
             build(at_once.database, variables=FEW_DATES, tests=False)
-            assert warehouse.differences(at_once.database) == {}
+            found = warehouse.differences(at_once.database)
+            assert found.keys() <= {f"personas.{name}" for name in MADE_ANEW}, found
         shown += 1
 
     delivered_in_steps_is_loaded_at_once()
