@@ -18,26 +18,19 @@ island_days as (
 periods as (
     select
         as_of_dates.as_of_date,
-        as_of_dates.input_version,
         island_days.user_id,
         island_days.island_start,
         min(island_days.activity_date) as period_start,
-        max(island_days.activity_date) as period_end,
-        count(*) as active_days,
-        {% for kind in interaction_kinds() -%}
-            cast(sum(island_days.{{ kind }}_interactions) as bigint) as {{ kind }}_interactions,
-        {% endfor -%}
-        cast(sum(island_days.interactions) as bigint) as interactions,
-        {{ exact_sum('island_days.watch_seconds') }} as watch_seconds
+        max(island_days.activity_date) as period_end
     from island_days
     inner join as_of_dates
         on
             island_days.activity_date >= as_of_dates.lookback_start
             and island_days.activity_date <= as_of_dates.as_of_date
-    group by 1, 2, 3, 4
+    group by 1, 2, 3
 ),
 
--- most periods are the same for many dates: the contents of each are looked at once, under a number
+-- most periods are the same for many dates: each is looked at once, under a number
 numbered_periods as (
     select
         *,
@@ -55,13 +48,10 @@ numbered_periods as (
     ) as distinct_periods
 ),
 
-content_days as (
+period_days as (
     select
         numbered_periods.set_number,
-        user_content_days.watch_interactions,
-        user_content_days.is_watched,
-        coalesce(contents.title_id, user_content_days.content_id) as title_id,
-        coalesce(contents.content_type, 'unknown') as content_type
+        island_days.*
     from numbered_periods
     inner join island_days
         on
@@ -69,10 +59,33 @@ content_days as (
             and numbered_periods.island_start = island_days.island_start
             and numbered_periods.period_start <= island_days.activity_date
             and numbered_periods.period_end >= island_days.activity_date
+),
+
+period_sums as (
+    select
+        set_number,
+        count(*) as active_days,
+        {% for kind in interaction_kinds() -%}
+            cast(sum({{ kind }}_interactions) as bigint) as {{ kind }}_interactions,
+        {% endfor -%}
+        cast(sum(interactions) as bigint) as interactions,
+        {{ exact_sum('watch_seconds') }} as watch_seconds
+    from period_days
+    group by 1
+),
+
+content_days as (
+    select
+        period_days.set_number,
+        user_content_days.watch_interactions,
+        user_content_days.is_watched,
+        coalesce(contents.title_id, user_content_days.content_id) as title_id,
+        coalesce(contents.content_type, 'unknown') as content_type
+    from period_days
     inner join {{ ref('user_content_days') }} as user_content_days
         on
-            island_days.user_id = user_content_days.user_id
-            and island_days.activity_date = user_content_days.activity_date
+            period_days.user_id = user_content_days.user_id
+            and period_days.activity_date = user_content_days.activity_date
     left join {{ ref('contents') }} as contents
         on user_content_days.content_id = contents.content_id
 ),
@@ -127,45 +140,39 @@ genres as (
 
 described_periods as (
     select
-        periods.as_of_date,
-        periods.user_id,
-        periods.period_start,
-        periods.period_end,
-        periods.active_days,
-        {{ plus_days('periods.period_end', var('period_gap_days')) }} >= periods.as_of_date
-            as is_open,
-        periods.interactions,
-        {{ watch_minutes('periods.watch_seconds', 'periods.watch_interactions') }} as watch_minutes,
+        numbered_periods.user_id,
+        numbered_periods.period_start,
+        numbered_periods.period_end,
+        period_sums.active_days,
+        period_sums.interactions,
+        {{ watch_minutes('period_sums.watch_seconds', 'period_sums.watch_interactions') }}
+            as watch_minutes,
         case
-            when 2 * periods.watch_interactions > periods.interactions then 'watching'
-            when 2 * periods.browse_interactions > periods.interactions then 'browsing'
-            when 2 * periods.search_interactions > periods.interactions then 'searching'
-            when 2 * periods.curate_interactions > periods.interactions then 'curating'
-            when 2 * periods.feedback_interactions > periods.interactions then 'giving_feedback'
+            when 2 * period_sums.watch_interactions > period_sums.interactions then 'watching'
+            when 2 * period_sums.browse_interactions > period_sums.interactions then 'browsing'
+            when 2 * period_sums.search_interactions > period_sums.interactions then 'searching'
+            when 2 * period_sums.curate_interactions > period_sums.interactions then 'curating'
+            when 2 * period_sums.feedback_interactions > period_sums.interactions
+                then 'giving_feedback'
             else 'mixed'
         end as interaction_type,
         greatest(
-            periods.watch_interactions,
-            periods.browse_interactions,
-            periods.search_interactions,
-            periods.curate_interactions,
-            periods.feedback_interactions
-        ) / cast(periods.interactions as double) as interaction_type_share,
+            period_sums.watch_interactions,
+            period_sums.browse_interactions,
+            period_sums.search_interactions,
+            period_sums.curate_interactions,
+            period_sums.feedback_interactions
+        ) / cast(period_sums.interactions as double) as interaction_type_share,
         case
-            when periods.watch_interactions = 0 then 'none'
+            when period_sums.watch_interactions = 0 then 'none'
             else coalesce(content_types.content_type, 'mixed')
         end as content_type,
         coalesce(title_counts.watched_titles, 0) as watched_titles,
         diversities.content_diversity,
         genres.top_genre,
-        genres.top_genre_share,
-        periods.input_version
-    from periods
-    inner join numbered_periods
-        on
-            periods.user_id = numbered_periods.user_id
-            and periods.period_start = numbered_periods.period_start
-            and periods.period_end = numbered_periods.period_end
+        genres.top_genre_share
+    from numbered_periods
+    inner join period_sums on numbered_periods.set_number = period_sums.set_number
     left join content_types on numbered_periods.set_number = content_types.set_number
     left join title_counts on numbered_periods.set_number = title_counts.set_number
     left join diversities on numbered_periods.set_number = diversities.set_number
@@ -173,21 +180,31 @@ described_periods as (
 )
 
 select
-    as_of_date,
-    user_id,
-    period_start,
-    period_end,
-    active_days,
-    is_open,
-    interactions,
-    watch_minutes,
-    interaction_type,
-    interaction_type_share,
-    content_type,
-    watched_titles,
-    content_diversity,
-    top_genre,
-    top_genre_share,
-    {{ is_spike('active_days', 'watch_minutes', 'watched_titles') }} as is_spike,
-    input_version
-from described_periods
+    periods.as_of_date,
+    periods.user_id,
+    periods.period_start,
+    periods.period_end,
+    described_periods.active_days,
+    {{ plus_days('periods.period_end', var('period_gap_days')) }} >= periods.as_of_date as is_open,
+    described_periods.interactions,
+    described_periods.watch_minutes,
+    described_periods.interaction_type,
+    described_periods.interaction_type_share,
+    described_periods.content_type,
+    described_periods.watched_titles,
+    described_periods.content_diversity,
+    described_periods.top_genre,
+    described_periods.top_genre_share,
+    {{ is_spike(
+        'described_periods.active_days',
+        'described_periods.watch_minutes',
+        'described_periods.watched_titles'
+    ) }} as is_spike,
+    as_of_dates.input_version
+from periods
+inner join as_of_dates on periods.as_of_date = as_of_dates.as_of_date
+inner join described_periods
+    on
+        periods.user_id = described_periods.user_id
+        and periods.period_start = described_periods.period_start
+        and periods.period_end = described_periods.period_end
