@@ -18,7 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +43,7 @@ CLOCK_TICK_SECONDS = 0.01  # CPU seconds are told in ticks: less than one may be
 COSTLIEST = 5  # models whose plans are looked at
 OPERATORS = 8  # of each plan
 MODELS_SHOWN = 12  # of each step
+OF_DAYS = ("source_dates", "activity_dates")
 OF_EVALUATION_DATES = ("as_of_dates", "persona_dates", "outcome_dates", "risk_dates")
 
 LANDING = "bare landing of the files"
@@ -96,9 +97,9 @@ class Figures:
     """What a run found. `dates_filled` are the weekly dates of the back-fill."""
 
     service: Service
-    measurements: list[Measurement]
-    profiles: dict[str, list[Operator]]
-    dates_filled: int
+    measurements: list[Measurement] = field(default_factory=list)
+    profiles: dict[str, list[Operator]] = field(default_factory=dict)
+    dates_filled: int = 0
 
 
 class Sampler:
@@ -146,16 +147,16 @@ class Sampler:
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
             memory = self._process.memory_info().rss / 2**20
-            spill = sum(_size(file) for file in self._spill.rglob("*")) / 2**20
+            spill = _size(self._spill) / 2**20
             label = self._label
             before = self.peaks.get(label, (0.0, 0.0))
             self.peaks[label] = (max(before[0], memory), max(before[1], spill))
 
 
-def _size(file: Path) -> int:
+def _size(folder: Path) -> int:
     try:
-        return file.stat().st_size
-    except FileNotFoundError:  # DuckDB removed it in between
+        return sum(file.stat().st_size for file in folder.rglob("*"))
+    except FileNotFoundError:  # DuckDB removed one, or all of it, in between
         return 0
 
 
@@ -170,29 +171,29 @@ def timed(sampler: Sampler, found: list[Measurement], kind: str, name: str) -> I
 
 
 def measure(
-    directory: Path, service: Service, weeks: int, console: Console, *, quick: bool = False
-) -> Figures:
-    """Generate, land and build a service in `directory`, and measure each step.
+    directory: Path, figures: Figures, weeks: int, console: Console, *, quick: bool = False
+) -> None:
+    """Generate, land and build a service in `directory`, and measure each step into `figures`.
 
     `weeks` is how many weekly dates are filled in afterwards at most (as_of_history_weeks). `quick`
     ends with the build to user_personas.
     """
     database = directory / "benchmark.duckdb"
     sources = directory / "sources.yml"
-    found: list[Measurement] = []
-    console.print(f"Generating {service.events:,} events …")
-    generate(directory, service)
+    found = figures.measurements
+    console.print(f"Generating {figures.service.events:,} events …")
+    generate(directory, figures.service)
     with Sampler(database.with_name(f"{database.name}.tmp")) as sampler:
         _floors(sampler, found, directory)
         console.print("Loading and building …")
         with timed(sampler, found, "step", LOAD):
             load(load_sources(sources), database)
         queries = _build(sampler, found, database, BUILD, ["--select", "+user_personas"])
-        profiles = _profiles(database, found, queries)
+        figures.profiles.update(_profiles(database, found, queries))
         # before and after: a machine that is shared is not the same throughout
         _floors(sampler, found, directory)
         if quick:
-            return Figures(service, found, profiles, 0)
+            return
         console.print("The next day …")
         _build(sampler, found, database, IDLE, ["--select", "+user_personas"])
         for file in (directory / "later").iterdir():
@@ -200,13 +201,14 @@ def measure(
         with timed(sampler, found, "step", NEXT_LOAD):
             load(load_sources(sources), database)
         _build(sampler, found, database, NEXT_BUILD, ["--select", "+user_personas"])
-        console.print("The dates before, and everything else …")
+        console.print("The dates before …")
         _build(sampler, found, database, BACK_FILL, ["--select", "+user_personas"], weeks)
+        with connect(database, read_only=True) as connection:
+            dates = scalar(connection, "select count(*) from metrics.as_of_dates")
+        figures.dates_filled = dates - 1
+        console.print("Everything else …")
         _build(sampler, found, database, REST, ["--exclude", "+user_personas"], weeks)
         _build(sampler, found, database, TESTS, ["--resource-type", "test"], weeks)
-    with connect(database, read_only=True) as connection:
-        dates = scalar(connection, "select count(*) from metrics.as_of_dates")
-    return Figures(service, found, profiles, dates - 1)
 
 
 def _floors(sampler: Sampler, found: list[Measurement], directory: Path) -> None:
@@ -307,8 +309,11 @@ def _operators(plans: list[dict[str, Any]]) -> Iterator[Operator]:
 
 
 def ratios(figures: Figures, unit: str) -> dict[str, float]:
-    """What the steps cost in units of the floors that they stand on. `unit` is seconds, on the
-    clock, or cpu_seconds, which suffer less where others use the machine, too."""
+    """What the steps cost in units of the floors that they stand on, as far as they were measured.
+
+    `unit` is seconds, on the clock, or cpu_seconds, which suffer less where others use the machine,
+    too.
+    """
 
     def cost(name: str) -> float:
         """A floor was measured twice, and the mean counts."""
@@ -317,26 +322,34 @@ def ratios(figures: Figures, unit: str) -> dict[str, float]:
         ]
         return max(sum(costs) / len(costs), CLOCK_TICK_SECONDS)
 
-    def models_of_dates(step: str) -> float:
+    def models(step: str, *partition_lists: str) -> float:
         costs: list[float] = [
             getattr(item, unit)
             for item in figures.measurements
-            if item.step == step and item.partition_list in OF_EVALUATION_DATES
+            if item.step == step and item.partition_list in partition_lists
         ]
         return max(sum(costs), CLOCK_TICK_SECONDS)
 
-    full = cost(LOAD) + cost(BUILD)
-    found = {
-        f"load / {LANDING}": cost(LOAD) / cost(LANDING),
-        f"load and build to user_personas / ({LANDING} + {GROUP_BY})": full
-        / (cost(LANDING) + cost(GROUP_BY)),
-    }
-    if any(item.name == NEXT_BUILD for item in figures.measurements):
-        next_day = cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
-        found["next day beyond dbt's own start / load and build to user_personas"] = next_day / full
+    measured = {item.name for item in figures.measurements}
+    found = {}
+    if BUILD in measured:
+        full = cost(LOAD) + cost(BUILD)
+        found[f"load / {LANDING}"] = cost(LOAD) / cost(LANDING)
+        found[f"load and build to user_personas / ({LANDING} + {GROUP_BY})"] = full / (
+            cost(LANDING) + cost(GROUP_BY)
+        )
+    if NEXT_BUILD in measured:
+        found["next day: load and roll-ups / those of all days"] = (
+            cost(NEXT_LOAD) + models(NEXT_BUILD, *OF_DAYS)
+        ) / (cost(LOAD) + models(BUILD, *OF_DAYS))
+        found["next day beyond dbt's own start / load and build to user_personas"] = (
+            cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
+        ) / full
     if figures.dates_filled:
         found["a date of the back-fill / the latest date alone"] = (
-            models_of_dates(BACK_FILL) / figures.dates_filled / models_of_dates(BUILD)
+            models(BACK_FILL, *OF_EVALUATION_DATES)
+            / figures.dates_filled
+            / models(BUILD, *OF_EVALUATION_DATES)
         )
     return found
 
@@ -401,22 +414,23 @@ def main(
         one_day=one_day,
     )
     os.environ["PERSONAS_MEMORY_LIMIT"] = memory_limit
+    figures = Figures(service)
     try:
-        figures = measure(work, service, weeks, console, quick=quick)
-    finally:
+        measure(work, figures, weeks, console, quick=quick)
+    finally:  # what was found before a failure took hours, perhaps
         if directory is None:
             shutil.rmtree(work)
-    show(console, figures)
-    if json_file:
-        written: dict[str, Any] = {
-            **asdict(figures),
-            "memory_limit": memory_limit,
-            "cores": os.cpu_count(),
-            "duckdb": duckdb.__version__,
-            "ratios": ratios(figures, "seconds"),
-            "cpu_ratios": ratios(figures, "cpu_seconds"),
-        }
-        json_file.write_text(json.dumps(written, indent=2) + "\n")
+        show(console, figures)
+        if json_file:
+            written: dict[str, Any] = {
+                **asdict(figures),
+                "memory_limit": memory_limit,
+                "cores": os.cpu_count(),
+                "duckdb": duckdb.__version__,
+                "ratios": ratios(figures, "seconds"),
+                "cpu_ratios": ratios(figures, "cpu_seconds"),
+            }
+            json_file.write_text(json.dumps(written, indent=2) + "\n")
 
 
 if __name__ == "__main__":

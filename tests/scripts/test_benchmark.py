@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from viewer_personas import benchmark
 from viewer_personas.benchmark_data import LATE_SHARE, Service, generate
 from viewer_personas.build import PROJECT
+from viewer_personas.errors import CheckFailed
 
 
 def test_every_step_model_and_floor_is_measured_at_a_million_events(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_every_step_model_and_floor_is_measured_at_a_million_events(tmp_path: Pa
         assert sum(operator["seconds"] for operator in operators) > 0
         # something was built, in spite of a ledger that says that nothing has to be
         assert max(operator["rows"] for operator in operators) > 1000
-    assert len(figures["ratios"]) == len(figures["cpu_ratios"]) == 4
+    assert len(figures["ratios"]) == len(figures["cpu_ratios"]) == 5
     for name in ("metrics.user_windows", "bare group-by of viewer and day", "load"):
         assert name in result.output
 
@@ -87,3 +88,20 @@ def test_the_files_of_a_large_day_share_out_its_hours(
     ]
     for one, other in (tables, tables[::-1]):
         assert duckdb.execute(f"({one}) except all ({other})").fetchall() == []
+
+
+def test_what_was_measured_before_a_failure_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise CheckFailed("out of memory")
+
+    monkeypatch.setattr(benchmark, "_build", fails)
+    app = typer.Typer()
+    app.command()(benchmark.main)
+    file = tmp_path / "figures.json"
+    result = CliRunner().invoke(app, ["--events", "20000", "--json", str(file)])
+    assert isinstance(result.exception, CheckFailed)
+    figures = json.loads(file.read_text())
+    assert [item["name"] for item in figures["measurements"]] == [*benchmark.FLOORS, benchmark.LOAD]
+    assert benchmark.LOAD in result.output
