@@ -28,7 +28,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from viewer_personas.benchmark_data import Service, generate
+from viewer_personas.benchmark_data import Service, generate, viewers_of
 from viewer_personas.build import invoke
 from viewer_personas.config import load_sources
 from viewer_personas.database import connect
@@ -37,7 +37,6 @@ from viewer_personas.errors import CheckFailed
 from viewer_personas.load import load
 from viewer_personas.raw import scalar
 
-EVENTS_PER_VIEWER = 240  # over 91 days
 SAMPLE_SECONDS = 0.05
 CLOCK_TICK_SECONDS = 0.01  # CPU seconds are told in ticks: less than one may be told as none
 COSTLIEST = 5  # models whose plans are looked at
@@ -110,7 +109,7 @@ class Sampler:
         self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self._process = psutil.Process()
         self._label = ""
-        self._cpu_before = self._cpu()
+        self._cpu_before = self.cpu()
         self._spill = spill
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -125,7 +124,7 @@ class Sampler:
 
     def begin(self, label: str) -> None:
         """What is used from now on is used for this; nothing in particular for an empty label."""
-        cpu = self._cpu()
+        cpu = self.cpu()
         self.cpu_seconds[self._label] += cpu - self._cpu_before
         self._cpu_before = cpu
         self._label = label
@@ -136,11 +135,8 @@ class Sampler:
         cpu_seconds = self.cpu_seconds.pop(name, 0.0)
         return Measurement(kind, step, name, seconds, cpu_seconds, memory, spill)
 
-    def cpu_seconds_so_far(self) -> float:
-        """Of this process since it began."""
-        return self._cpu()
-
-    def _cpu(self) -> float:
+    def cpu(self) -> float:
+        """CPU seconds of this process since it began."""
         times = self._process.cpu_times()
         return times.user + times.system
 
@@ -243,7 +239,7 @@ def _build(
     arguments = ["build", "--exclude-resource-types", "unit_test", *selection]
     if "test" not in selection:
         arguments[2:2] = ["test"]
-    cpu_before, began = sampler.cpu_seconds_so_far(), time.monotonic()
+    cpu_before, began = sampler.cpu(), time.monotonic()
     sampler.begin(step)
     result = invoke([*arguments, "--vars", f"{{as_of_history_weeks: {weeks}}}"], database, start)
     seconds = time.monotonic() - began
@@ -258,7 +254,7 @@ def _build(
             queries[name] = run.node.compiled_code
             built.append(sampler.measurement("model", step, name, run.execution_time))
             built[-1].partition_list = run.node.config.meta.get("partition_list", "")
-    built[0].cpu_seconds = sampler.cpu_seconds_so_far() - cpu_before
+    built[0].cpu_seconds = sampler.cpu() - cpu_before
     built[0].peak_memory_mib = max(item.peak_memory_mib for item in built)
     built[0].spill_mib = max(item.spill_mib for item in built)
     found += built
@@ -408,7 +404,7 @@ def main(
     work = directory or Path(tempfile.mkdtemp(prefix="viewer_personas_benchmark_"))
     service = Service(
         events=events,
-        viewers=viewers or max(50, events // EVENTS_PER_VIEWER),
+        viewers=viewers or viewers_of(events),
         days=days,
         heartbeat_seconds=heartbeat_seconds,
         one_day=one_day,

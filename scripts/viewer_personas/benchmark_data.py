@@ -28,6 +28,8 @@ contents: {driver: files, path: contents.jsonl}
 users: {driver: files, path: users.jsonl}
 """
 
+EVENTS_PER_VIEWER = 240  # over 91 days
+
 # A uniform number in [0, 1) for a row and a purpose.
 _RANDOM = "(hash({row} * 1000003 + {purpose}) % 1000000007) / 1000000007.0"
 
@@ -55,6 +57,11 @@ class Service:
     def last_day(self) -> date:
         """The last day, which is the one that `later` has."""
         return FIRST_DAY + timedelta(days=self.days)
+
+
+def viewers_of(events: int) -> int:
+    """How many viewers go with so many events, where nothing else is said."""
+    return max(50, events // EVENTS_PER_VIEWER)
 
 
 def generate(directory: Path, service: Service) -> None:

@@ -28,8 +28,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from viewer_personas.benchmark import EVENTS_PER_VIEWER
-from viewer_personas.benchmark_data import Service, generate
+from viewer_personas.benchmark_data import Service, generate, viewers_of
 from viewer_personas.build import invoke, parse
 from viewer_personas.config import load_sources
 from viewer_personas.database import attach, connect, escaped
@@ -234,7 +233,7 @@ def compare(
     `directory` already is taken as it is."""
     if not (directory / "sources.yml").exists():
         console.print(f"Generating {events:,} events …")
-        generate(directory, Service(events, viewers=max(50, events // EVENTS_PER_VIEWER)))
+        generate(directory, Service(events, viewers=viewers_of(events)))
     files = [str(file) for file in read_inputs(directory).event_files]
     [(there,)] = duckdb.execute("select count(*) from read_parquet($1)", [files]).fetchall()
     outputs = {name: directory / "runs" / name for name in RUNS}

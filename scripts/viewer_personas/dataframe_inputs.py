@@ -4,6 +4,8 @@ Nothing of the project is imported, so that neither program pays for it.
 """
 
 import csv
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,13 @@ KINDS = ("watch", "browse", "search", "curate", "feedback", "other")
 UNBELIEVABLE_WATCH_SECONDS = 1e9
 MAX_STRENGTH = 3.0
 NO_PERSONA = "casual"
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+    "=": operator.eq,
+}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ Nothing is stored on the way, there is one date, and a second run does everythin
 are those of docs/metrics.md.
 """
 
-import operator
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pandas as pd
 from pyarrow import parquet
 
 from viewer_personas.dataframe_inputs import (
+    COMPARISONS,
     KINDS,
     MAX_STRENGTH,
     NO_PERSONA,
@@ -27,13 +26,6 @@ from viewer_personas.dataframe_inputs import (
 
 DAY = pd.Timedelta(days=1)
 CATEGORIES = ("user_id", "content_id", "event_type")
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
-    "=": operator.eq,
-}
 
 Frame = Any  # pandas has no types here
 

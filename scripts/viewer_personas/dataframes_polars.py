@@ -7,8 +7,6 @@ are those of docs/metrics.md.
 """
 
 import math
-import operator
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from viewer_personas.dataframe_inputs import (
+    COMPARISONS,
     KINDS,
     MAX_STRENGTH,
     NO_PERSONA,
@@ -27,13 +26,6 @@ from viewer_personas.dataframe_inputs import (
 )
 
 DAY = pl.duration(days=1)
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
-    "=": operator.eq,
-}
 
 Frame = Any  # polars may not be installed, so that its types are not known here
 Expression = Any
