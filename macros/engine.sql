@@ -304,10 +304,8 @@
 {%- endmacro %}
 
 {#
-    The engine's half of the partition pattern (macros/partitions.sql): the ledger, what is forgotten
-    in it, and the replacement of partitions. On DuckDB a model's three steps are one transaction.
-    On Spark each step is a statement, and the order makes up for it: an entry is forgotten before
-    its partition is touched and recorded after it, so that a killed run has built what it recorded.
+    The engine's half of the partition pattern (macros/partitions.sql): the ledger, how many
+    partitions are built at a time, and what is done to them. `kept` are dates.
 #}
 {% macro create_ledger(ledger, columns) %}
     {{- return(adapter.dispatch('create_ledger')(ledger, columns)) -}}
@@ -330,59 +328,126 @@
     using parquet partitioned by (model)
 {% endmacro %}
 
-{# Forget the entries of a model but those of the partitions that `kept_partitions` selects; all of
-   them where it is none. On Spark the rows of the model are written anew, which takes no notice of
-   a query without rows; but then nothing is kept, and dbt makes the table anew. #}
-{% macro forget_partitions(ledger, model_condition, kept_partitions) %}
-    {{- return(adapter.dispatch('forget_partitions')(ledger, model_condition, kept_partitions)) -}}
+{# Forget the entries of a model but those of the kept partitions. #}
+{% macro forget_partitions(ledger, model_condition, kept) %}
+    {{- return(adapter.dispatch('forget_partitions')(ledger, model_condition, kept)) -}}
 {% endmacro %}
-{% macro duckdb__forget_partitions(ledger, model_condition, kept_partitions) %}
+{% macro duckdb__forget_partitions(ledger, model_condition, kept) %}
     delete from {{ ledger }}
     where {{ model_condition }}
-    {% if kept_partitions %}
-        and partition_date not in ({{ kept_partitions }})
+    {% if kept %}
+        and partition_date not in ({{ date_literals(kept) }})
     {% endif %}
 {% endmacro %}
-{% macro spark__forget_partitions(ledger, model_condition, kept_partitions) %}
-    {% if kept_partitions %}
+{% macro spark__forget_partitions(ledger, model_condition, kept) %}
+    {% if kept %}
         insert overwrite {{ ledger }} by name
         select /*+ coalesce(1) */ * from {{ ledger }}
-        where {{ model_condition }} and partition_date in ({{ kept_partitions }})
+        where {{ model_condition }} and partition_date in ({{ date_literals(kept) }})
     {% else %}
         alter table {{ ledger }} drop if exists partition ({{ model_condition }})
     {% endif %}
 {% endmacro %}
+{% macro date_literals(dates) -%}
+    {%- for date in dates -%} date '{{ date }}'{{ ', ' if not loop.last }} {%- endfor -%}
+{%- endmacro %}
 
-{# Take every partition that is not kept out of a table, and put the new rows in. #}
-{% macro replace_partitions(target_relation, new_rows, partition_by, kept_partitions, columns) %}
-    {{- return(adapter.dispatch('replace_partitions')(
-        target_relation, new_rows, partition_by, kept_partitions, columns
-    )) -}}
+{# A table without rows, of the columns that a model declares; for partitioned models by what they are
+   partitioned. #}
+{% macro create_empty_table(relation, partition_by=none) %}
+    {{- return(adapter.dispatch('create_empty_table')(relation, partition_by)) -}}
 {% endmacro %}
-{% macro duckdb__replace_partitions(target_relation, new_rows, partition_by, kept_partitions, columns) %}
-    delete from {{ target_relation }}
-    where {{ partition_by }} not in (select {{ partition_by }} from ({{ kept_partitions }}));
+{% macro duckdb__create_empty_table(relation, partition_by) %}
+    {% do run_query('create table ' ~ relation ~ get_table_columns_and_constraints()) %}
+{% endmacro %}
+{% macro spark__create_empty_table(relation, partition_by) %}
+    {% set columns = [] %}
+    {% for column in model.columns.values() %}
+        {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
+    {% endfor %}
+    {% do run_query(
+        'create table ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') using parquet'
+        ~ (' partitioned by (' ~ partition_by ~ ')' if partition_by else '')
+    ) %}
+{% endmacro %}
 
-    insert into {{ target_relation }} by name
-    select {{ columns }} from {{ new_rows }};
+{# Take every partition that is not kept out of a table. #}
+{% macro delete_partitions(relation, partition_by, kept) %}
+    {{- return(adapter.dispatch('delete_partitions')(relation, partition_by, kept)) -}}
 {% endmacro %}
-{% macro spark__replace_partitions(target_relation, new_rows, partition_by, kept_partitions, columns) %}
-    {% set kept = [] %}
-    {% for row in run_query(kept_partitions) %}
-        {% do kept.append(partition_by ~ '=' ~ row[0]) %}
+{% macro duckdb__delete_partitions(relation, partition_by, kept) %}
+    {% do run_query(
+        'delete from ' ~ relation ~ ' where ' ~ partition_by ~ ' not in ('
+        ~ date_literals(kept) ~ ')'
+    ) %}
+{% endmacro %}
+{% macro spark__delete_partitions(relation, partition_by, kept) %}
+    {% set kept_folders = [] %}
+    {% for date in kept %}
+        {% do kept_folders.append(partition_by ~ '=' ~ date) %}
     {% endfor %}
     {% set dropped = [] %}
-    {% for row in run_query('show partitions ' ~ target_relation) if row[0] not in kept %}
+    {% for row in run_query('show partitions ' ~ relation) if row[0] not in kept_folders %}
         {% do dropped.append('partition (' ~ row[0] | replace('=', " = '") ~ "')") %}
     {% endfor %}
     {% if dropped %}
-        {% do run_query(
-            'alter table ' ~ target_relation ~ ' drop if exists ' ~ dropped | join(', ')
-        ) %}
+        {% do run_query('alter table ' ~ relation ~ ' drop if exists ' ~ dropped | join(', ')) %}
     {% endif %}
-    insert overwrite {{ target_relation }} by name
-    select /*+ rebalance({{ partition_by }}) */ {{ columns }} from {{ new_rows }}
 {% endmacro %}
+
+{# Put the partitions that a query gives into a table. #}
+{% macro insert_partitions(relation, partition_by, query) %}
+    {{- return(adapter.dispatch('insert_partitions')(relation, partition_by, query)) -}}
+{% endmacro %}
+{% macro duckdb__insert_partitions(relation, partition_by, query) %}
+    {% do run_query('insert into ' ~ relation ~ ' by name\n' ~ query) %}
+{% endmacro %}
+{% macro spark__insert_partitions(relation, partition_by, query) %}
+    {% do run_query(
+        'insert overwrite ' ~ relation ~ ' by name select /*+ rebalance(' ~ partition_by
+        ~ ') */ * from (\n' ~ query ~ '\n) as model_rows'
+    ) %}
+{% endmacro %}
+
+{# Write what was built into the ledger. On Spark two models that append to one table at the same time
+   delete each other's temporary folder; those that overwrite have a folder each, so the entries of
+   the model are written anew. #}
+{% macro record_partitions(ledger, model_condition, entries) %}
+    {{- return(adapter.dispatch('record_partitions')(ledger, model_condition, entries)) -}}
+{% endmacro %}
+{% macro duckdb__record_partitions(ledger, model_condition, entries) %}
+    {% do run_query('insert into ' ~ ledger ~ ' by name ' ~ entries) %}
+{% endmacro %}
+{% macro spark__record_partitions(ledger, model_condition, entries) %}
+    {% do run_query(
+        'insert overwrite ' ~ ledger ~ ' by name select /*+ coalesce(1) */ * from (select '
+        ~ ledger_columns() | join(', ') ~ ' from ' ~ ledger ~ ' where ' ~ model_condition
+        ~ ' union all ' ~ entries ~ ') as model_entries'
+    ) %}
+{% endmacro %}
+
+{# How many partitions of a list fit into memory at a time, as SQL; none for all of them. On DuckDB
+   some 20 million events, or evaluation dates that look back on 4 million days of viewers: in tables
+   of this project that is 1 to 3 GB. Spark has the memory of a cluster. #}
+{% macro partitions_at_once(partition_list) %}
+    {{- return(adapter.dispatch('partitions_at_once')(partition_list)) -}}
+{% endmacro %}
+{% macro duckdb__partitions_at_once(partition_list) %}
+    {% set slices = api.Relation.create(
+        database=target.database, schema='raw', identifier='slices'
+    ) %}
+    {% if partition_list in ['source_dates', 'activity_dates'] %}
+        {{ return(
+            '(select greatest(1, 20000000 * count(*) // greatest(1, sum(row_count))) from '
+            ~ slices ~ ')'
+        ) }}
+    {% endif %}
+    {{ return(
+        '(select greatest(1, 4000000 // greatest(1, sum(row_count))) from ' ~ partition_ledger()
+        ~ " where model = 'metrics.user_days')"
+    ) }}
+{% endmacro %}
+{% macro spark__partitions_at_once(partition_list) %}{{ return(none) }}{% endmacro %}
 
 {# A list without elements, where the elements would be texts. #}
 {% macro empty_list_of_texts() %}{{ return(adapter.dispatch('empty_list_of_texts')()) }}{% endmacro %}
@@ -451,45 +516,15 @@
 {% endmacro %}
 
 {# Tables: the table first and its rows after it. `create table … as` writes the rows first, and where
-   it is killed leaves a folder that no later run may use. Partitioned models are partitioned by what
-   they declare, and rebalanced into files of a good size. #}
+   it is killed leaves a folder that no later run may use. #}
 {% macro spark__create_table_as(temporary, relation, compiled_code, language='sql') %}
     {% if temporary %}
         {{ return(create_temporary_view(relation, compiled_code)) }}
     {% endif %}
-    {% set partition_list = model.config.meta.get('partition_list') %}
-    {% set partition = partition_column(partition_list) if partition_list %}
-    {% set columns = [] %}
-    {% for column in model.columns.values() %}
-        {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
-    {% endfor %}
     {% do get_assert_columns_equivalent(compiled_code) %}
-    {% do run_query(
-        'create table ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') using parquet'
-        ~ (' partitioned by (' ~ partition ~ ')' if partition else '')
-    ) %}
+    {% do create_empty_table(relation) %}
     insert overwrite {{ relation }} by name
-    select {{ '/*+ rebalance(' ~ partition ~ ') */' if partition }} *
-    from (
-        {{ compiled_code }}
-    ) as model_rows
-{% endmacro %}
-
-{# Our incremental strategy, which dbt-spark does not let pass. #}
-{% macro dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format) %}
-    {{ return(raw_strategy) }}
-{% endmacro %}
-{% macro dbt_spark_get_incremental_sql(
-    strategy, source, target, existing, unique_key, incremental_predicates
-) %}
-    {% if strategy == 'append' %}
-        {{ return(get_insert_into_sql(source, target)) }}
-    {% endif %}
-    {{ return(get_incremental_partitions_sql({
-        'target_relation': target,
-        'temp_relation': source,
-        'dest_columns': adapter.get_columns_in_relation(target),
-    })) }}
+    {{ compiled_code }}
 {% endmacro %}
 
 {# Seeds: dbt-spark writes a text with a quote in it as it is, and a missing one as None. #}

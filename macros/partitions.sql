@@ -1,13 +1,55 @@
 {#
-    The one incremental pattern (docs/architecture.md).
+    The one incremental pattern (docs/architecture.md): the materialization `partitioned`.
 
     A partitioned model names its partition list in `meta.partition_list` (source_dates,
     activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
     only the rows that `needs_building()`. The list says which partitions are wanted and at which
-    input_version; metrics.partition_ledger says which ones the table holds. On DuckDB in one
-    transaction, a run forgets the ledger's entries that are stale, builds what the ledger lacks,
-    and records it.
+    input_version; metrics.partition_ledger says which ones the table holds. A run forgets the
+    ledger's entries that are stale, deletes the partitions that have no entry, and builds and
+    records what the ledger lacks: all at once, so that what partitions have in common is computed
+    once; or, where they have nothing in common and are large (`meta.in_batches`), as many at a time
+    as fit into memory.
+
+    On DuckDB all this is one transaction. On Spark each step is a statement, and the order makes up
+    for it: an entry is forgotten before its partition is touched and recorded after it, so that a
+    killed run has built what it recorded.
+
+    A table of which nothing can be kept (a changed definition, an upgraded project) is made anew,
+    so that its columns may change, too.
 #}
+{% materialization partitioned, default %}
+    {% set partition = partition_settings() %}
+    {% set table = this.incorporate(type='table') %}
+    {% set kept = [] %}
+    {% if holds_partitions() %}
+        {% do kept.extend(run_query(kept_partitions()).columns[0].values()) %}
+    {% endif %}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do get_assert_columns_equivalent(compiled_code) %}
+    {% call statement('main') %}
+        {{ forget_partitions(partition_ledger(), partition.ledger_rows, kept) }}
+    {% endcall %}
+    {% if kept %}
+        {% do delete_partitions(table, partition.column, kept) %}
+    {% else %}
+        {% set existing = load_relation(this) %}
+        {% if existing %}
+            {% do adapter.drop_relation(existing) %}
+        {% endif %}
+        {% do create_empty_table(table, partition.column) %}
+    {% endif %}
+    {% for _ in range(batches_to_build()) %}
+        {% do insert_partitions(table, partition.column, compiled_code) %}
+        {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
+    {% endfor %}
+    {% do persist_docs(table, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [table]}) }}
+{% endmaterialization %}
 
 {% macro partition_ledger() %}
     {{- return(api.Relation.create(
@@ -16,16 +58,20 @@
 {% endmacro %}
 
 {# row_count lets a partition that somebody deleted from the table be noticed and built again. #}
+{% macro ledger_columns() %}
+    {{ return({
+        'model': 'varchar',
+        'partition_date': 'date',
+        'input_version': 'varchar',
+        'row_count': 'bigint',
+        'built_at': 'timestamp',
+        'invocation_id': 'varchar',
+    }) }}
+{% endmacro %}
+
 {% macro create_partition_ledger() %}
     {% if execute %}
-        {{ create_ledger(partition_ledger(), {
-            'model': 'varchar',
-            'partition_date': 'date',
-            'input_version': 'varchar',
-            'row_count': 'bigint',
-            'built_at': 'timestamp',
-            'invocation_id': 'varchar',
-        }) }}
+        {{ create_ledger(partition_ledger(), ledger_columns()) }}
     {% endif %}
 {% endmacro %}
 
@@ -48,17 +94,55 @@
     ) }}
 {% endmacro %}
 
-{# A condition on the rows of the partition list: is this partition to be built in this run? #}
+{# A condition on the rows of the partition list: is this partition to be built now? #}
 {% macro needs_building() -%}
     {%- if not execute or model.resource_type == 'unit_test' -%}
         1 = 1
     {%- else -%}
         {%- set partition = partition_settings() -%}
-        {{ partition.column }} not in (
-            select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
-        )
+        {%- set at_once = batch_size() -%}
+        {%- if at_once -%}
+            {{ partition.column }} in (
+                select {{ partition.column }}
+                from {{ partition.list }}
+                where {{ lacks_entry() }}
+                order by {{ partition.column }} asc nulls last
+                limit {{ at_once }}
+            )
+        {%- else -%}
+            {{ lacks_entry() }}
+        {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
+
+{# A condition on the rows of the partition list: does the ledger not know this partition? #}
+{% macro lacks_entry() -%}
+    {%- set partition = partition_settings() -%}
+    {{ partition.column }} not in (
+        select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
+    )
+{%- endmacro %}
+
+{# How many partitions are built at a time, as SQL; none for all of them. #}
+{% macro batch_size() %}
+    {% set meta = model.config.meta %}
+    {{ return(partitions_at_once(meta.partition_list) if meta.get('in_batches')) }}
+{% endmacro %}
+
+{# How many times partitions are built and recorded until the ledger lacks none. #}
+{% macro batches_to_build() %}
+    {% set partition = partition_settings() %}
+    {% set found = run_query(
+        'select count(*) as missing, ' ~ (batch_size() or 'count(*)') ~ ' as at_once from '
+        ~ partition.list ~ ' where ' ~ lacks_entry()
+    ).rows[0] %}
+    {{ return((found[0] / found[1]) | round(0, 'ceil') | int if found[0] else 0) }}
+{% endmacro %}
+
+{# Is there a table of which something may be kept? #}
+{% macro holds_partitions() %}
+    {{ return(load_relation(this) is not none and not should_full_refresh()) }}
+{% endmacro %}
 
 {# The partitions that the table holds whole and in the wanted version. #}
 {% macro kept_partitions() %}
@@ -78,65 +162,22 @@
         and ledger.row_count = coalesce(present.row_count, 0)
 {% endmacro %}
 
-{% macro forget_stale_partitions() %}
-    {% if execute %}
-        {% set partition = partition_settings() %}
-        {{ forget_partitions(
-            partition_ledger(), partition.ledger_rows, kept_partitions() if is_incremental()
-        ) }}
-    {% endif %}
-{% endmacro %}
-
-{% macro record_built_partitions() %}
-    {% if execute %}
-        {% set partition = partition_settings() %}
-        insert into {{ partition_ledger() }} by name
-        select
-            {{ partition.name }} as model,
-            wanted.{{ partition.column }} as partition_date,
-            wanted.{{ partition.version }} as input_version,
-            coalesce(present.row_count, 0) as row_count,
-            cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}' as timestamp) as built_at,
-            '{{ invocation_id }}' as invocation_id
-        from {{ partition.list }} as wanted
-        left join (
-            select {{ partition.column }}, count(*) as row_count
-            from {{ this }}
-            group by {{ partition.column }}
-        ) as present
-            on wanted.{{ partition.column }} = present.{{ partition.column }}
-        where wanted.{{ needs_building() | trim }}
-    {% endif %}
-{% endmacro %}
-
-{# dbt's hook for a custom incremental strategy: `incremental_strategy: partitions`. #}
-{% macro get_incremental_partitions_sql(arguments) %}
+{# What the ledger is to say of the partitions that were built just now. #}
+{% macro built_partitions() %}
     {% set partition = partition_settings() %}
-    {{ return(replace_partitions(
-        arguments['target_relation'],
-        arguments['temp_relation'],
-        partition.column,
-        'select partition_date as ' ~ partition.column ~ ' from ' ~ partition_ledger()
-            ~ ' where ' ~ partition.ledger_rows,
-        arguments['dest_columns'] | map(attribute='quoted') | join(', ')
-    )) }}
-{% endmacro %}
-
-{#
-    Overrides dbt's macro of this name: a partitioned model of which nothing can be kept (a changed
-    definition, an upgraded project) is built anew, so that its columns may change, too.
-#}
-{% macro should_full_refresh() %}
-    {% set configured = config.get('full_refresh') %}
-    {% if configured is not none %}
-        {{ return(configured) }}
-    {% endif %}
-    {% if flags.FULL_REFRESH or not execute or not model.config.meta.get('partition_list') %}
-        {{ return(flags.FULL_REFRESH) }}
-    {% endif %}
-    {% if load_relation(this) is none %}
-        {{ return(false) }}
-    {% endif %}
-    {% set kept = run_query('select count(*) from (' ~ kept_partitions() ~ ') as kept') %}
-    {{ return(kept.rows[0][0] == 0) }}
+    select
+        {{ partition.name }} as model,
+        wanted.{{ partition.column }} as partition_date,
+        wanted.{{ partition.version }} as input_version,
+        coalesce(present.row_count, 0) as row_count,
+        cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}' as timestamp) as built_at,
+        '{{ invocation_id }}' as invocation_id
+    from {{ partition.list }} as wanted
+    left join (
+        select {{ partition.column }}, count(*) as row_count
+        from {{ this }}
+        group by {{ partition.column }}
+    ) as present
+        on wanted.{{ partition.column }} = present.{{ partition.column }}
+    where wanted.{{ needs_building() | trim }}
 {% endmacro %}

@@ -8,7 +8,7 @@
     {% set missing = run_query(
         'select min(source_date), max(source_date), count(*) from ' ~ ref('source_dates')
         ~ ' where not has_events'
-        ~ (' and source_date not in (' ~ kept_partitions() ~ ')' if is_incremental() else '')
+        ~ (' and source_date not in (' ~ kept_partitions() ~ ')' if holds_partitions() else '')
     ).rows[0] %}
     {% if missing[2] %}
         {% do exceptions.raise_compiler_error(
