@@ -191,6 +191,19 @@
             'is': 'how many days of roll-ups are kept; older ones are given up by personas prune',
             'unit': 'days; 0 = all',
         },
+        'events_at_once': {
+            'decides': none, 'minimum': 1,
+            'is': 'of how many events a roll-up is made at a time, in whole days; on DuckDB, where '
+                ~ 'fewer take less memory',
+            'unit': 'events; one day at least',
+        },
+        'viewer_days_at_once': {
+            'decides': none, 'minimum': 1,
+            'is': 'how many rows of user_days, counted for each evaluation date, the metrics and '
+                ~ 'matches of some dates are made of at a time; on DuckDB, where fewer take less '
+                ~ 'memory',
+            'unit': 'rows; one date at least',
+        },
     }) }}
 {% endmacro %}
 
@@ -299,7 +312,7 @@
 
 {# The md5 of engine.sql, formulas.sql and rules.sql; a test compares it. Changing it, as the
    test asks after a change of a formula, rebuilds every partition. #}
-{% macro formula_version() %}{{ return('140a405e469a91a4e0c27d3acd8eb3a3') }}{% endmacro %}
+{% macro formula_version() %}{{ return('f7267d4183fa27a61046972d85048c8d') }}{% endmacro %}
 
 {# One hash of all rows of a seed: a changed row is a changed definition. #}
 {% macro seed_version(seed, columns) -%}

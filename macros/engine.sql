@@ -427,8 +427,7 @@
 {% endmacro %}
 
 {# How many partitions of a list fit into memory at a time, as SQL; none for all of them. On DuckDB
-   some 20 million events, or evaluation dates that look back on 4 million days of viewers: in tables
-   of this project that is 1 to 3 GB. Spark has the memory of a cluster. #}
+   the vars events_at_once and viewer_days_at_once say it. Spark has the memory of a cluster. #}
 {% macro partitions_at_once(partition_list) %}
     {{- return(adapter.dispatch('partitions_at_once')(partition_list)) -}}
 {% endmacro %}
@@ -438,13 +437,13 @@
     ) %}
     {% if partition_list in ['source_dates', 'activity_dates'] %}
         {{ return(
-            '(select greatest(1, 20000000 * count(*) // greatest(1, sum(row_count))) from '
-            ~ slices ~ ')'
+            '(select greatest(1, ' ~ var('events_at_once') ~ ' * count(*) // greatest(1, '
+            ~ 'sum(row_count))) from ' ~ slices ~ ')'
         ) }}
     {% endif %}
     {{ return(
-        '(select greatest(1, 4000000 // greatest(1, sum(row_count))) from ' ~ partition_ledger()
-        ~ " where model = 'metrics.user_days')"
+        '(select greatest(1, ' ~ var('viewer_days_at_once') ~ ' // greatest(1, sum(row_count)))'
+        ~ ' from ' ~ partition_ledger() ~ " where model = 'metrics.user_days')"
     ) }}
 {% endmacro %}
 {% macro spark__partitions_at_once(partition_list) %}{{ return(none) }}{% endmacro %}

@@ -82,7 +82,7 @@ class Persona:
 
 @dataclass(frozen=True)
 class Vars:
-    """The vars of dbt_project.yml that the definitions use, with their defaults."""
+    """The vars of dbt_project.yml that the definitions or the tests use, with their defaults."""
 
     default_timezone: str = "UTC"
     day_starts_at_hour: int = 4
@@ -108,6 +108,8 @@ class Vars:
     peak_min_days: int = 4
     genre_prior_titles: float = 1
     exclusivity_method: str = "priority"
+    events_at_once: int = 20_000_000
+    viewer_days_at_once: int = 4_000_000
 
 
 @dataclass

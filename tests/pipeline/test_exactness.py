@@ -6,6 +6,8 @@ each example of a property is a service of VIEWERS viewers, a history for each. 
 `sum(EXAMPLES.values()) * VIEWERS` = 210 histories, of which 168 are delivered in some disorder.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -93,7 +95,11 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load_and_of_a_full_refresh
         with temporary_folder() as folder:
             service = Service(folder / "in_steps")
             service.write_users(world.users)
-            deliver(service, world, delivery, variables)
+            # some days, and one evaluation date, at a time; all at once below
+            batches = replace(
+                variables, events_at_once=1 + len(world.events) // 6, viewer_days_at_once=1
+            )
+            deliver(service, world, delivery, batches)
             in_steps = service.tables()
 
             events = everything(delivery.folder(world, STEPS - 1))
@@ -125,6 +131,27 @@ def deliver(service: Service, world: World, delivery: Delivery, variables: Vars)
         if step in delivery.builds_after or step == STEPS - 1:
             service.build(variables)
         before = folder
+
+
+def test_partitions_are_built_as_many_at_a_time_as_the_vars_say(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBT_LOG_PATH", str(tmp_path / "logs"))
+    monkeypatch.setenv("DBT_LOG_LEVEL_FILE", "debug")
+    events = {
+        f"{hour}-{day}": Event("somebody", None, "search", datetime.combine(day, time(hour)))
+        for day in dates_between(date(2024, 1, 1), date(2024, 2, 29))
+        for hour in (12, 13)
+    }
+    service.write_events("all", events)
+    service.run(Vars(events_at_once=50, viewer_days_at_once=130))
+    dates = len(service.tables()["metrics.as_of_dates"])
+    log = (tmp_path / "logs" / "dbt.log").read_text(encoding="utf-8")
+    statements = Counter(re.findall(r'insert into "service"\."(\w+"\."\w+)"', log))
+    assert statements['metrics"."user_content_hours'] == 3, "25 of 60 days at a time"
+    assert statements['metrics"."user_windows'] == -(-dates // 2) > 1, "60 viewer days a date"
+    assert statements['metrics"."activity_periods'] == 1, "what dates have in common is done once"
+    assert service.rebuilt(service.build(Vars(events_at_once=50))) == {}
 
 
 # --- nothing after the date ---------------------------------------------------------------------
