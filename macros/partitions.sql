@@ -44,6 +44,7 @@
         {% do insert_partitions(table, partition.column, compiled_code) %}
         {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
     {% endfor %}
+    {% do apply_grants(table, config.get('grants'), should_revoke=kept | length > 0) %}
     {% do persist_docs(table, model) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
