@@ -426,27 +426,34 @@
     ) %}
 {% endmacro %}
 
-{# How many partitions of a list fit into memory at a time, as SQL; none for all of them. On DuckDB
-   the vars events_at_once and viewer_days_at_once say it. Spark has the memory of a cluster. #}
-{% macro partitions_at_once(partition_list) %}
-    {{- return(adapter.dispatch('partitions_at_once')(partition_list)) -}}
+{# How many partitions of a list, from the date `first` on, fit into memory at a time, as SQL; none for
+   all of them. On DuckDB the vars events_at_once and viewer_days_at_once say it. Spark has the memory
+   of a cluster. #}
+{% macro partitions_at_once(partition_list, first) %}
+    {{- return(adapter.dispatch('partitions_at_once')(partition_list, first)) -}}
 {% endmacro %}
-{% macro duckdb__partitions_at_once(partition_list) %}
-    {% set slices = api.Relation.create(
-        database=target.database, schema='raw', identifier='slices'
-    ) %}
-    {% if partition_list in ['source_dates', 'activity_dates'] %}
-        {{ return(
-            '(select greatest(1, ' ~ var('events_at_once') ~ ' * count(*) // greatest(1, '
-            ~ 'sum(row_count))) from ' ~ slices ~ ')'
-        ) }}
-    {% endif %}
-    {{ return(
-        '(select greatest(1, ' ~ var('viewer_days_at_once') ~ ' // greatest(1, sum(row_count)))'
-        ~ ' from ' ~ partition_ledger() ~ " where model = 'metrics.user_days')"
-    ) }}
-{% endmacro %}
-{% macro spark__partitions_at_once(partition_list) %}{{ return(none) }}{% endmacro %}
+{% macro duckdb__partitions_at_once(partition_list, first) -%}
+    {%- if partition_list in ['source_dates', 'activity_dates'] -%}
+        (
+            select greatest(1, count(*))
+            from (
+                select sum(row_count) over (order by source_date asc nulls last) as events
+                from {{ api.Relation.create(
+                    database=target.database, schema='raw', identifier='slices'
+                ) }}
+                where source_date >= ({{ first }})
+            ) as days
+            where events <= {{ var('events_at_once') }}
+        )
+    {%- else -%}
+        (
+            select greatest(1, {{ var('viewer_days_at_once') }} // greatest(1, sum(row_count)))
+            from {{ partition_ledger() }}
+            where model = 'metrics.user_days'
+        )
+    {%- endif -%}
+{%- endmacro %}
+{% macro spark__partitions_at_once(partition_list, first) %}{{ return(none) }}{% endmacro %}
 
 {# A list without elements, where the elements would be texts. #}
 {% macro empty_list_of_texts() %}{{ return(adapter.dispatch('empty_list_of_texts')()) }}{% endmacro %}

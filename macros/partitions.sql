@@ -40,9 +40,10 @@
         {% endif %}
         {% do create_empty_table(table, partition.column) %}
     {% endif %}
-    {% for _ in range(batches_to_build()) %}
+    {% for _ in range(missing_partitions()) %}
         {% do insert_partitions(table, partition.column, compiled_code) %}
         {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
+        {% if not missing_partitions() %}{% break %}{% endif %}
     {% endfor %}
     {% do apply_grants(table, config.get('grants'), should_revoke=kept | length > 0) %}
     {% do persist_docs(table, model) %}
@@ -101,12 +102,14 @@
         1 = 1
     {%- else -%}
         {%- set partition = partition_settings() -%}
-        {%- set at_once = batch_size() -%}
+        {%- set missing = partition.list ~ ' where ' ~ lacks_entry() -%}
+        {%- set at_once = partitions_at_once(
+            model.config.meta.partition_list, 'select min(' ~ partition.column ~ ') from ' ~ missing
+        ) if model.config.meta.get('in_batches') -%}
         {%- if at_once -%}
             {{ partition.column }} in (
                 select {{ partition.column }}
-                from {{ partition.list }}
-                where {{ lacks_entry() }}
+                from {{ missing }}
                 order by {{ partition.column }} asc nulls last
                 limit {{ at_once }}
             )
@@ -124,20 +127,10 @@
     )
 {%- endmacro %}
 
-{# How many partitions are built at a time, as SQL; none for all of them. #}
-{% macro batch_size() %}
-    {% set meta = model.config.meta %}
-    {{ return(partitions_at_once(meta.partition_list) if meta.get('in_batches')) }}
-{% endmacro %}
-
-{# How many times partitions are built and recorded until the ledger lacks none. #}
-{% macro batches_to_build() %}
-    {% set partition = partition_settings() %}
-    {% set found = run_query(
-        'select count(*) as missing, ' ~ (batch_size() or 'count(*)') ~ ' as at_once from '
-        ~ partition.list ~ ' where ' ~ lacks_entry()
-    ).rows[0] %}
-    {{ return((found[0] / found[1]) | round(0, 'ceil') | int if found[0] else 0) }}
+{# How many partitions the ledger lacks. #}
+{% macro missing_partitions() %}
+    {% set query = 'select count(*) from ' ~ partition_settings().list ~ ' where ' ~ lacks_entry() %}
+    {{ return(run_query(query).rows[0][0]) }}
 {% endmacro %}
 
 {# Is there a table of which something may be kept? #}
