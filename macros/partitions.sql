@@ -110,7 +110,7 @@
             {{ partition.column }} in (
                 select {{ partition.column }}
                 from {{ missing }}
-                order by {{ partition.column }} asc nulls last
+                order by 1 asc nulls last
                 limit {{ at_once }}
             )
         {%- else -%}

@@ -1,3 +1,27 @@
+{#- What each table knows of a viewer in a window. -#}
+{%- set interactions = [] -%}
+{%- for kind in interaction_kinds() -%}
+    {%- do interactions.append(kind ~ '_interactions') -%}
+{%- endfor -%}
+{%- set columns_of = {
+    'viewers': ['known_since', 'last_active_date'],
+    'day_metrics':
+        ['active_days', 'previous_active_days', 'interactions', 'watch_seconds'] + interactions,
+    'period_metrics': ['periods', 'spikes', 'longest_period_days', 'longest_gap_days'],
+    'binge_metrics': ['binged_series', 'most_episodes_in_24h'],
+    'region_metrics': ['sleepy_days', 'ghost_days'],
+    'titles': [
+        'watched_titles', 'watched_contents', 'watched_episodes', 'episode_interactions',
+        'movie_interactions', 'top_series_seconds', 'top_series_contents', 'content_diversity',
+    ],
+    'top_genres': ['genre', 'title_share'],
+    'rhythms': [
+        'weekend_share', 'prime_time_share', 'night_share', 'peak_weekday', 'peak_hour',
+        'hour_concentration',
+    ],
+} -%}
+{%- set columns = columns_of.values() | sum(start=[]) -%}
+
 with as_of_dates as (
     select * from {{ ref('as_of_dates') }}
     where {{ needs_building() }}
@@ -49,6 +73,17 @@ users as (
             active_users.as_of_date = known_users.as_of_date
             and active_users.user_id = known_users.user_id
     where active_users.user_id is not null or known_users.is_running
+),
+
+viewers as (
+    select
+        windows.as_of_date,
+        windows.window_days,
+        users.user_id,
+        users.known_since,
+        users.last_active_date
+    from windows
+    inner join users on windows.as_of_date = users.as_of_date
 ),
 
 day_metrics as (
@@ -178,63 +213,8 @@ region_metrics as (
 ),
 
 titles as (
-    select * from {{ ref('user_titles') }}
+    select * from {{ ref('window_titles') }}
     where as_of_date in (select as_of_date from as_of_dates)
-),
-
-title_metrics as (
-    select
-        as_of_date,
-        window_days,
-        user_id,
-        count(case when watched_contents > 0 then 1 end) as watched_titles,
-        sum(watched_contents) as watched_contents,
-        cast(sum(watched_episodes) as bigint) as watched_episodes,
-        sum(episode_interactions) as episode_interactions,
-        sum(movie_interactions) as movie_interactions,
-        max(case when is_series then watch_seconds end) as top_series_seconds,
-        max(case when is_series then watched_contents end) as top_series_contents
-    from titles
-    group by 1, 2, 3
-),
-
-numbered_windows as (
-    select
-        *,
-        row_number() over (
-            order by
-                as_of_date asc nulls last, window_days asc nulls last, user_id asc nulls last
-        ) as set_number
-    from title_metrics
-),
-
-watched_titles as (
-    select
-        numbered_windows.set_number,
-        titles.title_id
-    from titles
-    inner join numbered_windows
-        on
-            titles.as_of_date = numbered_windows.as_of_date
-            and titles.window_days = numbered_windows.window_days
-            and titles.user_id = numbered_windows.user_id
-    where titles.watched_contents > 0
-),
-
-title_tags as (
-    select * from {{ ref('title_tags') }}
-),
-
-diversities as (
-    {{ title_diversity('watched_titles') }}
-),
-
-window_titles as (
-    select
-        numbered_windows.*,
-        diversities.content_diversity
-    from numbered_windows
-    left join diversities on numbered_windows.set_number = diversities.set_number
 ),
 
 top_genres as (
@@ -247,59 +227,77 @@ rhythms as (
     where as_of_date in (select as_of_date from as_of_dates)
 ),
 
+-- a row from each table, then one of all: what a group-by holds may be larger than the memory, what
+-- eight joins hold may not
+stacked as (
+    {% for table in columns_of -%}
+        select
+            {% for column in columns -%}
+                {{ column if column in columns_of[table] else 'null as ' ~ column }},
+            {% endfor -%}
+            as_of_date,
+            window_days,
+            user_id
+        from {{ table }}
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+known as (
+    select
+        as_of_date,
+        window_days,
+        user_id,
+        {% for column in columns[:-1] -%}
+            max({{ column }}) as {{ column }},
+        {% endfor -%}
+        max({{ columns[-1] }}) as {{ columns[-1] }}
+    from stacked
+    group by 1, 2, 3
+    having count(known_since) > 0
+),
+
 metrics as (
     select
-        windows.as_of_date,
-        windows.window_days,
-        users.user_id,
-        coalesce(day_metrics.active_days, 0) as active_days,
-        coalesce(day_metrics.previous_active_days, 0) as previous_active_days,
-        coalesce(period_metrics.periods, 0) as periods,
-        coalesce(period_metrics.longest_period_days, 0) as longest_period_days,
-        period_metrics.longest_gap_days,
-        {{ days_between('users.last_active_date', 'windows.as_of_date') }}
-            as days_since_last_active,
-        {{ days_between('users.known_since', 'windows.as_of_date') }} as days_known,
-        coalesce(day_metrics.interactions, 0) as interactions,
+        known.as_of_date,
+        known.window_days,
+        known.user_id,
+        coalesce(known.active_days, 0) as active_days,
+        coalesce(known.previous_active_days, 0) as previous_active_days,
+        coalesce(known.periods, 0) as periods,
+        coalesce(known.longest_period_days, 0) as longest_period_days,
+        known.longest_gap_days,
+        {{ days_between('known.last_active_date', 'known.as_of_date') }} as days_since_last_active,
+        {{ days_between('known.known_since', 'known.as_of_date') }} as days_known,
+        coalesce(known.interactions, 0) as interactions,
         {% for kind in interaction_kinds() -%}
-            coalesce(day_metrics.{{ kind }}_interactions, 0) as {{ kind }}_interactions,
+            coalesce(known.{{ kind }}_interactions, 0) as {{ kind }}_interactions,
         {% endfor -%}
-        {{ watch_minutes(
-            'day_metrics.watch_seconds', 'coalesce(day_metrics.watch_interactions, 0)'
-        ) }} as watch_minutes,
+        {{ watch_minutes('known.watch_seconds', 'coalesce(known.watch_interactions, 0)') }}
+            as watch_minutes,
         {% for metric in [
             'watched_titles', 'watched_contents', 'watched_episodes', 'episode_interactions',
             'movie_interactions', 'top_series_seconds', 'top_series_contents'
         ] -%}
-            coalesce(window_titles.{{ metric }}, 0) as {{ metric }},
+            coalesce(known.{{ metric }}, 0) as {{ metric }},
         {% endfor -%}
-        window_titles.content_diversity,
-        top_genres.genre as top_genre,
-        top_genres.title_share as top_genre_share,
-        coalesce(binge_metrics.binged_series, 0) as binged_series,
-        coalesce(binge_metrics.most_episodes_in_24h, 0) as most_episodes_in_24h,
-        coalesce(region_metrics.sleepy_days, 0) as sleepy_days,
-        coalesce(region_metrics.ghost_days, 0) as ghost_days,
-        coalesce(period_metrics.spikes, 0) as spikes,
-        rhythms.weekend_share,
-        rhythms.prime_time_share,
-        rhythms.night_share,
-        rhythms.peak_weekday,
-        rhythms.peak_hour,
-        rhythms.hour_concentration,
-        windows.input_version
-    from windows
-    inner join users on windows.as_of_date = users.as_of_date
-    {% for metrics in [
-        'day_metrics', 'period_metrics', 'binge_metrics', 'region_metrics', 'window_titles',
-        'top_genres', 'rhythms'
-    ] -%}
-        left join {{ metrics }}
-            on
-                windows.as_of_date = {{ metrics }}.as_of_date
-                and windows.window_days = {{ metrics }}.window_days
-                and users.user_id = {{ metrics }}.user_id
-    {% endfor %}
+        known.content_diversity,
+        known.genre as top_genre,
+        known.title_share as top_genre_share,
+        coalesce(known.binged_series, 0) as binged_series,
+        coalesce(known.most_episodes_in_24h, 0) as most_episodes_in_24h,
+        coalesce(known.sleepy_days, 0) as sleepy_days,
+        coalesce(known.ghost_days, 0) as ghost_days,
+        coalesce(known.spikes, 0) as spikes,
+        known.weekend_share,
+        known.prime_time_share,
+        known.night_share,
+        known.peak_weekday,
+        known.peak_hour,
+        known.hour_concentration,
+        as_of_dates.input_version
+    from known
+    inner join as_of_dates on known.as_of_date = as_of_dates.as_of_date
 )
 
 select
