@@ -232,7 +232,7 @@ def _build(
     """Run dbt, measure it and its models; returns the query of each model by its name."""
 
     def start(description: str, done: int, total: int) -> None:
-        # "sql incremental model metrics.user_days" or "test grain_user_days_..."
+        # "sql partitioned model metrics.user_days" or "test grain_user_days_..."
         kind = description.split()[0]
         sampler.begin(step if kind == "test" else description.split()[-1])
 
