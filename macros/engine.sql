@@ -400,6 +400,11 @@
     {{- return(adapter.dispatch('insert_partitions')(relation, partition_by, query)) -}}
 {% endmacro %}
 {% macro duckdb__insert_partitions(relation, partition_by, query) %}
+    {# what parts_in_time counts from #}
+    {% do run_query(
+        'set variable first_date = (select min(' ~ partition_by ~ ') from '
+        ~ partition_settings().list ~ ' where ' ~ lacks_entry() ~ ')'
+    ) %}
     {% do run_query('insert into ' ~ relation ~ ' by name\n' ~ query) %}
 {% endmacro %}
 {% macro spark__insert_partitions(relation, partition_by, query) %}
@@ -454,6 +459,42 @@
     {%- endif -%}
 {%- endmacro %}
 {% macro spark__partitions_at_once(partition_list, first) %}{{ return(none) }}{% endmacro %}
+
+{# Conditions on the time of an event that divide what is built at a time into parts: one, or more
+   where a day alone has more than events_at_once. Its events are then counted part by part, in the
+   order in which they lie there, so that no more than a part's is in memory. The parts are whole
+   quarters of an hour of the first date, and the last one has everything after it. Spark has the
+   memory of a cluster. #}
+{% macro parts_in_time(occurred_at) %}
+    {{- return(adapter.dispatch('parts_in_time')(occurred_at)) -}}
+{% endmacro %}
+{% macro duckdb__parts_in_time(occurred_at) %}
+    {% set slices = api.Relation.create(
+        database=target.database, schema='raw', identifier='slices'
+    ) %}
+    {% set quarters = 24 * 4 %}
+    {% set parts = [1] %}
+    {% if execute and model.resource_type == 'model' and load_relation(slices) %}
+        {% do parts.append(run_query(
+            'select least(' ~ quarters ~ ', greatest(1, ceil(max(row_count) / '
+            ~ var('events_at_once') ~ ')))::integer from ' ~ slices
+        ).rows[0][0]) %}
+    {% endif %}
+    {% set conditions = [] %}
+    {% for part in range(parts[-1]) %}
+        {% set limits = [] %}
+        {% for sign, edge in [('>=', part), ('<', part + 1)] if 0 < edge < parts[-1] %}
+            {# a constant, unlike a subquery: only the rows of the part are looked at #}
+            {% do limits.append(
+                occurred_at ~ ' ' ~ sign ~ " cast(getvariable('first_date') as timestamp) + to_minutes("
+                ~ (quarters * edge // parts[-1]) * 15 ~ ')'
+            ) %}
+        {% endfor %}
+        {% do conditions.append(limits | join(' and ') or '1 = 1') %}
+    {% endfor %}
+    {{ return(conditions) }}
+{% endmacro %}
+{% macro spark__parts_in_time(occurred_at) %}{{ return(['1 = 1']) }}{% endmacro %}
 
 {# A list without elements, where the elements would be texts. #}
 {% macro empty_list_of_texts() %}{{ return(adapter.dispatch('empty_list_of_texts')()) }}{% endmacro %}

@@ -159,6 +159,7 @@
 {# What the ledger is to say of the partitions that were built just now. #}
 {% macro built_partitions() %}
     {% set partition = partition_settings() %}
+    {% set built = needs_building() | trim %}
     select
         {{ partition.name }} as model,
         wanted.{{ partition.column }} as partition_date,
@@ -170,8 +171,9 @@
     left join (
         select {{ partition.column }}, count(*) as row_count
         from {{ this }}
+        where {{ built }}
         group by {{ partition.column }}
     ) as present
         on wanted.{{ partition.column }} = present.{{ partition.column }}
-    where wanted.{{ needs_building() | trim }}
+    where wanted.{{ built }}
 {% endmacro %}

@@ -275,6 +275,7 @@ def _profiles(
         connection.execute(f"set memory_limit = '{memory_limit_now()}'")
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set preserve_insertion_order = false")
+        connection.execute("set variable first_date = (select min(source_date) from raw.slices)")
         for model in sorted(models, key=lambda item: -item.cpu_seconds)[:COSTLIEST]:
             connection.execute("begin transaction")
             connection.execute("delete from metrics.partition_ledger where model = ?", [model.name])

@@ -154,6 +154,57 @@ def test_partitions_are_built_as_many_at_a_time_as_the_vars_say(
     assert service.rebuilt(service.build(Vars(events_at_once=50))) == {}
 
 
+def test_a_day_of_many_events_is_counted_in_parts_to_the_same_hours(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBT_LOG_PATH", str(tmp_path / "logs"))
+    monkeypatch.setenv("DBT_LOG_LEVEL_FILE", "debug")
+    many = date(2024, 3, 31)  # in Berlin the clocks are set
+    zones = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Pacific/Chatham")
+    service.write_users({zone: {"timezone": zone} for zone in zones})
+    times = [
+        datetime.combine(day, time(0)) + timedelta(minutes=minutes)
+        for day in dates_between(many - timedelta(days=2), many + timedelta(days=2))
+        for minutes in range(0, 24 * 60, 7 if day == many else 300)
+    ]
+    events = {
+        f"{zone} {moment}": Event(zone, "film", "play", moment, 90.1)
+        for zone in zones
+        for moment in times
+    }
+    service.write_events("all", events)
+    service.load()
+    query = "select * from metrics.user_content_hours order by all"
+    service.build_only("+user_content_hours")
+    at_once = service.rows(query)
+    service.execute("delete from metrics.user_content_hours")
+    service.build_only("+user_content_hours", variables=Vars(events_at_once=100))
+    assert repr(service.rows(query)) == repr(at_once)
+    assert sum(row["event_count"] for row in at_once) == len(events)
+
+    log = (tmp_path / "logs" / "dbt.log").read_text(encoding="utf-8")
+    inserts = re.findall(
+        r'insert into "service"."metrics"."user_content_hours".*?SQL status', log, re.S
+    )
+    parts = [insert.count("events.occurred_at <") for insert in inserts]
+    # 824 events on that day make 9 parts, the last of which has no end
+    assert parts == [0, 8, 8, 8]
+
+
+def test_a_partition_that_is_built_again_takes_the_place_of_the_one_before(
+    service: Service,
+) -> None:
+    # In one model alone: rows that stood twice would multiply in all that come after it.
+    hours = {f"{hour}": Event("anna", None, "search", noon(FIRST_DAY, hour)) for hour in (9, 10)}
+    other_day = {"other": Event("anna", None, "search", noon(FIRST_DAY + timedelta(days=1)))}
+    for events in (hours, {**hours, "late": Event("anna", None, "search", noon(FIRST_DAY, 11))}):
+        service.write_events("all", {**events, **other_day})
+        service.load()
+        service.build_only("+user_content_hours")
+        [found] = service.rows("select count(*) as rows from metrics.user_content_hours")
+        assert found == {"rows": len(events) + len(other_day)}
+
+
 # --- nothing after the date ---------------------------------------------------------------------
 
 

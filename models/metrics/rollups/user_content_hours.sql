@@ -75,26 +75,30 @@ moves as (
 
 -- players report often: what a quarter of an hour has in common is looked up once
 quarters as (
-    select
-        events.source_date,
-        events.user_id,
-        events.content_id,
-        events.event_type,
-        case
-            when steady_dates.source_date is not null and moves.source_date is null
-                then {{ quarter_hour('events.occurred_at') }}
-            else events.occurred_at
-        end as counted_at,
-        cast(sum(events.event_count) as bigint) as event_count,
-        {{ exact_sum('events.watch_seconds') }} as watch_seconds,
-        min(events.occurred_at) as first_at,
-        max(events.occurred_at) as last_at
-    from {{ ref('stg_events') }} as events
-    inner join source_dates on events.source_date = source_dates.source_date
-    left join steady_dates on events.source_date = steady_dates.source_date
-    left join moves
-        on events.user_id = moves.user_id and events.source_date = moves.source_date
-    group by 1, 2, 3, 4, 5
+    {% for is_of_part in parts_in_time('events.occurred_at') %}
+        select
+            events.source_date,
+            events.user_id,
+            events.content_id,
+            events.event_type,
+            case
+                when steady_dates.source_date is not null and moves.source_date is null
+                    then {{ quarter_hour('events.occurred_at') }}
+                else events.occurred_at
+            end as counted_at,
+            cast(sum(events.event_count) as bigint) as event_count,
+            {{ exact_sum('events.watch_seconds') }} as watch_seconds,
+            min(events.occurred_at) as first_at,
+            max(events.occurred_at) as last_at
+        from {{ ref('stg_events') }} as events
+        inner join source_dates on events.source_date = source_dates.source_date
+        left join steady_dates on events.source_date = steady_dates.source_date
+        left join moves
+            on events.user_id = moves.user_id and events.source_date = moves.source_date
+        where {{ is_of_part }}
+        group by 1, 2, 3, 4, 5
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
 ),
 
 counted_events as (
