@@ -401,10 +401,7 @@
 {% endmacro %}
 {% macro duckdb__insert_partitions(relation, partition_by, query) %}
     {# what parts_in_time counts from #}
-    {% do run_query(
-        'set variable first_date = (select min(' ~ partition_by ~ ') from '
-        ~ partition_settings().list ~ ' where ' ~ lacks_entry() ~ ')'
-    ) %}
+    {% do run_query('set variable first_date = (' ~ first_missing_partition() ~ ')') %}
     {% do run_query('insert into ' ~ relation ~ ' by name\n' ~ query) %}
 {% endmacro %}
 {% macro spark__insert_partitions(relation, partition_by, query) %}
@@ -443,9 +440,7 @@
             select greatest(1, count(*))
             from (
                 select sum(row_count) over (order by source_date asc nulls last) as events
-                from {{ api.Relation.create(
-                    database=target.database, schema='raw', identifier='slices'
-                ) }}
+                from {{ raw_slices() }}
                 where source_date >= ({{ first }})
             ) as days
             where events <= {{ var('events_at_once') }}
@@ -459,6 +454,9 @@
     {%- endif -%}
 {%- endmacro %}
 {% macro spark__partitions_at_once(partition_list, first) %}{{ return(none) }}{% endmacro %}
+{% macro raw_slices() %}
+    {{- return(api.Relation.create(database=target.database, schema='raw', identifier='slices')) -}}
+{% endmacro %}
 
 {# Conditions on the time of an event that divide what is built at a time into parts: one, or more
    where a day alone has more than events_at_once. Its events are then counted part by part, in the
@@ -469,25 +467,22 @@
     {{- return(adapter.dispatch('parts_in_time')(occurred_at)) -}}
 {% endmacro %}
 {% macro duckdb__parts_in_time(occurred_at) %}
-    {% set slices = api.Relation.create(
-        database=target.database, schema='raw', identifier='slices'
-    ) %}
     {% set quarters = 24 * 4 %}
-    {% set parts = [1] %}
-    {% if execute and model.resource_type == 'model' and load_relation(slices) %}
-        {% do parts.append(run_query(
+    {% set parts = 1 %}
+    {% if execute and model.resource_type == 'model' and load_relation(raw_slices()) %}
+        {% set parts = run_query(
             'select least(' ~ quarters ~ ', greatest(1, ceil(max(row_count) / '
-            ~ var('events_at_once') ~ ')))::integer from ' ~ slices
-        ).rows[0][0]) %}
+            ~ var('events_at_once') ~ ')))::integer from ' ~ raw_slices()
+        ).rows[0][0] %}
     {% endif %}
     {% set conditions = [] %}
-    {% for part in range(parts[-1]) %}
+    {% for part in range(parts) %}
         {% set limits = [] %}
-        {% for sign, edge in [('>=', part), ('<', part + 1)] if 0 < edge < parts[-1] %}
+        {% for sign, edge in [('>=', part), ('<', part + 1)] if 0 < edge < parts %}
             {# a constant, unlike a subquery: only the rows of the part are looked at #}
             {% do limits.append(
                 occurred_at ~ ' ' ~ sign ~ " cast(getvariable('first_date') as timestamp) + to_minutes("
-                ~ (quarters * edge // parts[-1]) * 15 ~ ')'
+                ~ (quarters * edge // parts) * 15 ~ ')'
             ) %}
         {% endfor %}
         {% do conditions.append(limits | join(' and ') or '1 = 1') %}

@@ -104,7 +104,7 @@
         {%- set partition = partition_settings() -%}
         {%- set missing = partition.list ~ ' where ' ~ lacks_entry() -%}
         {%- set at_once = partitions_at_once(
-            model.config.meta.partition_list, 'select min(' ~ partition.column ~ ') from ' ~ missing
+            model.config.meta.partition_list, first_missing_partition()
         ) if model.config.meta.get('in_batches') -%}
         {%- if at_once -%}
             {{ partition.column }} in (
@@ -125,6 +125,12 @@
     {{ partition.column }} not in (
         select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
     )
+{%- endmacro %}
+
+{# The first date of which the ledger lacks the partition, as a query. #}
+{% macro first_missing_partition() -%}
+    {%- set partition = partition_settings() -%}
+    select min({{ partition.column }}) from {{ partition.list }} where {{ lacks_entry() }}
 {%- endmacro %}
 
 {# How many partitions the ledger lacks. #}
