@@ -39,10 +39,10 @@ demo: setup  ## Generate a small streaming service and find its personas
 demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and into Druid again
 	$(BIN)/python tests/services/demo_servers.py
 
+# A file's tests share what they build, and each process starts servers of its own. It is three
+# processes on two cores, because servers are waited for.
 test: .venv/.installed-for-tests lint  ## Lint and run every test
-	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/services --ignore=tests/pipeline/spark
-	@# each process starts servers of its own, and waits for them much of the time
-	$(BIN)/pytest -n 3 --dist loadfile tests/services tests/pipeline/spark
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check

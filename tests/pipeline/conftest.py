@@ -12,6 +12,17 @@ from service import DEMO, Demo, Service
 from viewer_personas import build as build_step
 from viewer_personas.cli import app
 
+FIRST = [Path(__file__).parents[1] / folder for folder in ("pipeline/spark", "services")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of all tests, put first what takes longest in one process, and what waits for servers."""
+
+    def is_later(item: pytest.Item) -> list[bool]:
+        return [folder not in item.path.parents for folder in FIRST]
+
+    items.sort(key=is_later)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def project_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

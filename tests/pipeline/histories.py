@@ -19,7 +19,24 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from reference import Event, Row, Vars
-from service import Events
+from service import Events, Service
+
+# --- vars -----------------------------------------------------------------------------------------
+
+# New York's night for everybody, periods with days off, few dates, and a lookback that ends within.
+OTHER_VARS = Vars(
+    default_timezone="America/New_York",
+    day_starts_at_hour=0,
+    lookback_days=168,
+    as_of_weekday="wednesday",
+    as_of_history_weeks=4,
+    period_gap_days=2,
+    sleepy_min_days=14,
+    ghost_min_days=14,
+    prime_time_starts_at_hour=19,
+    peak_min_days=3,
+    genre_prior_titles=0.7,
+)
 
 # --- the catalogue ------------------------------------------------------------------------------
 
@@ -380,9 +397,9 @@ KINDS = ("late", "elsewhere", "wrong", "twice", "emptied", "gone", "merged", "en
 
 @dataclass(frozen=True)
 class Delivery:
-    """How the events of a world come to the service's files, and when it loads and builds them.
+    """How the events of a world come to the service's files, and when they are built.
 
-    At each of STEPS steps there is a load; `builds_after` names the steps but the last with a
+    There are STEPS steps, with a load at each; `builds_after` names those but the last with a
     build. At the last step all is delivered and right.
     """
 
@@ -419,6 +436,20 @@ class Delivery:
                 else:
                     del contents[content_id]
         return contents
+
+    def steps(self, service: Service, world: World) -> Iterator[int]:
+        """Change the service's files step by step; what is done with them is up to the caller."""
+        before: Folder = {}
+        for step in range(STEPS):
+            folder = self.folder(world, step)
+            for name in before.keys() - folder.keys():
+                service.remove_events(name)
+            for name, events in folder.items():
+                if before.get(name) != events:
+                    service.write_events(name, events)
+            service.write_contents(self.contents(world, step))
+            before = folder
+            yield step
 
     def _delivered_at(self, position: int, files: int) -> int:
         if self.order == "forward":

@@ -141,6 +141,9 @@ PARTITIONS: dict[str, str] = {
 }
 """The partitioned models, with the column that they are partitioned by."""
 
+VERSIONS = ("input_version", "history_version")
+"""The columns of which what a run knew of a viewer's time zone, and when, is part."""
+
 
 class Service:
     """A folder with the files of a service, its sources file and its database.
@@ -294,6 +297,23 @@ class Service:
     def _stamp(self, path: Path) -> None:
         self.clock += 1
         os.utime(path, ns=(self.clock * 1_000_000, self.clock * 1_000_000))
+
+
+def load_at_once(
+    folder: Path,
+    events: Events,
+    contents: Mapping[str, Row],
+    users: Mapping[str, Row],
+    variables: Vars | None = None,
+) -> Service:
+    """Another service with all of it in one file, loaded and built once."""
+    service = Service(folder)
+    service.write_contents(contents)
+    service.write_users(users)
+    # in another order than they happened
+    service.write_events("all", dict(sorted(events.items(), key=lambda item: item[0][::-1])))
+    service.run(variables)
+    return service
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from pyspark.sql import SparkSession
 
-# What tests want of Spark besides the profile: tables of a few rows should not wait for compilers.
+# What tests want of Spark besides the profile. Tables of a few rows should not wait for compilers,
+# nor their many small files for checksums, a reader's buffers and a process that changes the mode
+# of each. A JVM that may compile once only (TieredStopAtLevel=1) has room for 48 MB of code, and
+# interprets everything that comes after that.
 SPARK_DEFAULTS = """\
-spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MetaspaceSize=512m -Xmn1g
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m \
+-XX:+UseSerialGC -XX:MetaspaceSize=512m -Xmn1g
 spark.sql.codegen.wholeStage false
 spark.sql.codegen.factoryMode NO_CODEGEN
 spark.sql.adaptive.enabled false
+spark.sql.sources.parallelPartitionDiscovery.threshold 10000
+spark.sql.parquet.enableVectorizedReader false
+spark.sql.parquet.compression.codec uncompressed
+spark.hadoop.fs.file.impl org.apache.hadoop.fs.RawLocalFileSystem
 """
 LOG_SETTINGS = """\
 rootLogger.level = error

@@ -1,4 +1,7 @@
-"""Fixtures: one server of a kind for the session, started when the first test asks for it."""
+"""Fixtures: one server of a kind for the package, started when the first test asks for it.
+
+Not for the session: a Druid that waits takes a tenth of a core from the tests that come after.
+"""
 
 import os
 import re
@@ -24,16 +27,16 @@ def java() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def druid(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DruidServer]:
-    """Druid, for all tests of the session: a test uses a `datasource` of its own."""
+    """Druid, for all tests of the package: a test uses a `datasource` of its own."""
     with start_druid(tmp_path_factory.mktemp("druid")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def druid_with_login(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DruidServer]:
-    """Druid that asks for user and password, for all tests of the session."""
+    """Druid that asks for user and password, for all tests of the package."""
     with start_druid(tmp_path_factory.mktemp("druid_with_login"), auth=True) as server:
         yield server
 
@@ -45,18 +48,18 @@ def druid_proxy(druid: DruidServer) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mongo(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    """A standalone MongoDB server, for all tests of the session."""
+    """A standalone MongoDB server, for all tests of the package."""
     with start_mongo(tmp_path_factory.mktemp("mongo")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mongo_replica_set(
     java: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MongoServer]:
-    """The primary of a replica set of one, for all tests of the session."""
+    """The primary of a replica set of one, for all tests of the package."""
     with start_mongo(tmp_path_factory.mktemp("mongo"), replica_set="films") as server:
         yield server
 

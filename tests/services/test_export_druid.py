@@ -256,9 +256,9 @@ def changed(service: Service) -> Service:
 def test_an_address_that_druid_does_not_reach_is_named_and_the_old_rows_stay(
     changed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "_PATIENCE_SECONDS", 0)
     before = changed.there(), changed.ledger()
-    with pytest.raises(Unreachable) as caught:
+    with monkeypatch.context() as patch, pytest.raises(Unreachable) as caught:
+        patch.setattr(handover, "_PATIENCE_SECONDS", 0)
         changed.export(address="http://127.0.0.1:1")
     message = str(caught.value)
     assert "nobody has asked for them at http://127.0.0.1:1." in message

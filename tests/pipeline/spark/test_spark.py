@@ -12,8 +12,16 @@ from pathlib import Path
 import duckdb
 from hypothesis import given
 
-from histories import STEPS, Delivery, World, deliveries, examples, temporary_folder, worlds
-from reference import Event
+from histories import (
+    STEPS,
+    Delivery,
+    World,
+    deliveries,
+    everything,
+    examples,
+    temporary_folder,
+    worlds,
+)
 from service import Partition, Service
 from spark_warehouse import Warehouse
 from viewer_personas import demo
@@ -141,7 +149,7 @@ def test_movietweetings_is_the_same(warehouse: Warehouse, tmp_path: Path) -> Non
 
 
 def test_any_order_of_arrival_gives_the_tables_of_one_load(warehouse: Warehouse) -> None:
-    """test_exactness.py in small: its generator, one example, and DuckDB's tables to be met.
+    """test_any_delivery.py in small: its generator, one example, and DuckDB's tables to be met.
 
     Without the models that are made anew, whatever came before.
     """
@@ -154,25 +162,16 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load(warehouse: Warehouse)
         with temporary_folder() as folder:
             in_steps = Service(folder / "in_steps")
             in_steps.write_users(world.users)
-            before: dict[str, dict[str, Event]] = {}
-            for step in range(STEPS):
-                files = delivery.folder(world, step)
-                for name in before.keys() - files.keys():
-                    in_steps.remove_events(name)
-                for name, events in files.items():
-                    if before.get(name) != events:
-                        in_steps.write_events(name, events)
-                in_steps.write_contents(delivery.contents(world, step))
+            for step in delivery.steps(in_steps, world):
                 in_steps.load()
                 warehouse.land(in_steps.database)
                 if step in (min(delivery.builds_after), STEPS - 1):
                     warehouse.build(FEW_DATES, "--exclude", *MADE_ANEW)
-                before = files
 
             at_once = Service(folder / "at_once")
             at_once.write_users(world.users)
             at_once.write_contents(world.contents)
-            at_once.write_events("all", {k: v for rows in before.values() for k, v in rows.items()})
+            at_once.write_events("all", everything(delivery.folder(world, STEPS - 1)))
             at_once.load()
             build(at_once.database, variables=FEW_DATES, tests=False)
             assert warehouse.differences(at_once.database, without=MADE_ANEW) == {}
