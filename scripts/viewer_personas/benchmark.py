@@ -185,9 +185,9 @@ def measure(
         with timed(sampler, found, "step", LOAD):
             load(load_sources(sources), database)
         queries = _build(sampler, found, database, BUILD, ["--select", "+user_personas"])
-        figures.profiles.update(_profiles(database, found, queries))
         # before and after: a machine that is shared is not the same throughout
         _floors(sampler, found, directory)
+        figures.profiles.update(_profiles(database, found, queries, console))
         if quick:
             return
         console.print("The next day …")
@@ -262,11 +262,13 @@ def _build(
 
 
 def _profiles(
-    database: Path, found: list[Measurement], queries: dict[str, str]
+    database: Path, found: list[Measurement], queries: dict[str, str], console: Console
 ) -> dict[str, list[Operator]]:
     """The costliest operators of the costliest models, by EXPLAIN ANALYZE of each model's query.
 
     The ledger forgets the model for it, so that there is something to build, and remembers again.
+    A query that ran beside its limit when it was built can run out of memory when it is explained:
+    that is said, and the model is left out.
     """
     models = [item for item in found if item.partition_list]
     profiles = {}
@@ -279,10 +281,15 @@ def _profiles(
         for model in sorted(models, key=lambda item: -item.cpu_seconds)[:COSTLIEST]:
             connection.execute("begin transaction")
             connection.execute("delete from metrics.partition_ledger where model = ?", [model.name])
-            row = connection.execute(
-                f"explain (analyze, format json) {queries[model.name]}"
-            ).fetchone()
-            connection.execute("rollback")
+            try:
+                row = connection.execute(
+                    f"explain (analyze, format json) {queries[model.name]}"
+                ).fetchone()
+            except duckdb.OutOfMemoryException as error:
+                console.print(f"No profile of {model.name}: {str(error).splitlines()[0]}")
+                continue
+            finally:
+                connection.execute("rollback")
             plan = json.loads(row[1])["operator"] if row else []
             operators = sorted(_operators(plan), key=lambda operator: -operator.seconds)
             profiles[model.name] = operators[:OPERATORS]

@@ -1,11 +1,13 @@
 """The benchmark measures every step and every model, and the floors beside them."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import duckdb
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from viewer_personas import benchmark
@@ -43,6 +45,31 @@ def test_every_step_model_and_floor_is_measured_at_a_million_events(tmp_path: Pa
     assert len(figures["ratios"]) == len(figures["cpu_ratios"]) == 5
     for name in ("metrics.user_windows", "bare group-by of viewer and day", "load"):
         assert name in result.output
+
+
+def test_a_profile_that_does_not_fit_into_memory_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSONAS_MEMORY_LIMIT", "50MB")
+    database = tmp_path / "benchmark.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("create schema raw")
+        connection.execute("create schema metrics")
+        connection.execute("create table raw.slices as select date '2026-01-01' as source_date")
+        connection.execute("create table metrics.partition_ledger as select 'large' as model")
+    queries = {
+        "large": "select list(range::text || repeat('x', 99)) from range(10_000_000)",
+        "small": "select model, count(*) from metrics.partition_ledger where model > '' group by 1",
+    }
+    found = [
+        benchmark.Measurement("model", "build", name, 1, 1, 1, 0, "source_dates")
+        for name in queries
+    ]
+    said = StringIO()
+    profiles = benchmark._profiles(database, found, queries, Console(file=said, width=200))
+    assert list(profiles) == ["small"]
+    assert "No profile of large: Out of Memory Error" in said.getvalue()
+    assert max(operator.rows for operator in profiles["small"]) == 1, "the ledger remembers again"
 
 
 @pytest.mark.parametrize("one_day", [False, True])
