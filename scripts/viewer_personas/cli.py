@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import duckdb
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -234,14 +235,19 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say why a viewer has the persona that they have, or why they do not have another."""
-    if persona:
+    try:
         with connect(database, read_only=True) as connection:
-            why_not = explain_persona(connection, user, persona, _day(as_of))
-        _print(as_json, dataclasses.asdict(why_not), _why_not_lines(why_not))
-        return
-    with connect(database, read_only=True) as connection:
-        explanation = run_explain(connection, user, _day(as_of))
-    _print(as_json, dataclasses.asdict(explanation), _explanation_lines(explanation))
+            if persona:
+                why_not = explain_persona(connection, user, persona, _day(as_of))
+                found, lines = dataclasses.asdict(why_not), _why_not_lines(why_not)
+            else:
+                explanation = run_explain(connection, user, _day(as_of))
+                found, lines = dataclasses.asdict(explanation), _explanation_lines(explanation)
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise InputError(
+            f"{database}: was built by another version. Run `personas build` first."
+        ) from error
+    _print(as_json, found, lines)
 
 
 @rules_app.command("check")

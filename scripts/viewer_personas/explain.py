@@ -297,14 +297,9 @@ def _difference_words(rule: Rule, metric: Metric, value: float | None) -> str:
 
 
 def _exclusivity_method(connection: duckdb.DuckDBPyConnection) -> str:
-    try:
-        rows = connection.execute(
-            "select any_value(exclusivity_method) from personas.persona_versions"
-        ).fetchall()
-    except duckdb.CatalogException as error:
-        raise InputError(
-            "The database was built by an older version. Run `personas build` first."
-        ) from error
+    rows = connection.execute(
+        "select any_value(exclusivity_method) from personas.persona_versions"
+    ).fetchall()
     return str(rows[0][0])
 
 

@@ -18,6 +18,7 @@ from viewer_personas import build as build_step
 from viewer_personas import cli
 from viewer_personas.cli import app
 from viewer_personas.database import connect
+from viewer_personas.errors import InputError
 
 
 def run(*arguments: str) -> Result:
@@ -212,6 +213,26 @@ def test_unknown_viewer_and_date_exit_with_2(database: Path) -> None:
     assert (unknown.returncode, "viewer nobody: not known on" in unknown.stderr) == (2, True)
     no_date = personas("explain", "x", "--database", str(database), "--as-of", "1999-01-01")
     assert (no_date.returncode, "is no evaluation date" in no_date.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--persona", "binger"]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table personas.persona_matches drop column evidence",
+        "drop table personas.persona_versions; drop table personas.persona_matches",
+    ],
+)
+def test_a_database_of_another_version_is_named(
+    database: Path, tmp_path: Path, change: str, arguments: list[str]
+) -> None:
+    older = tmp_path / "personas.duckdb"
+    shutil.copy(database, older)
+    [(user,)] = rows(older, "select min(user_id) from personas.user_personas")
+    with connect(older) as connection:
+        connection.execute(change)
+    with pytest.raises(InputError, match=r"another version. Run `personas build` first"):
+        run("explain", user, "--database", str(older), *arguments)
 
 
 def test_a_database_that_another_process_holds_exits_with_3(database: Path) -> None:
