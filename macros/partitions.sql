@@ -102,14 +102,14 @@
         1 = 1
     {%- else -%}
         {%- set partition = partition_settings() -%}
-        {%- set missing = partition.list ~ ' where ' ~ lacks_entry() -%}
         {%- set at_once = partitions_at_once(
             model.config.meta.partition_list, first_missing_partition()
         ) if model.config.meta.get('in_batches') -%}
         {%- if at_once -%}
             {{ partition.column }} in (
                 select {{ partition.column }}
-                from {{ missing }}
+                from {{ partition.list }}
+                where {{ lacks_entry() }}
                 order by 1 asc nulls last
                 limit {{ at_once }}
             )

@@ -28,19 +28,24 @@ from viewer_personas.database import connect
 STEPS = ("load", "build", "export")
 KILLED = ("load", "load", "build", "build", "export", "export")
 PERSONAS = Path(sys.executable).parent / "personas"
-LEFT_OUT = {
-    "raw.slices": "loaded_at, run_id",
-    "metrics.partition_ledger": "built_at, invocation_id",
-    "metrics.user_history": "dbt_scd_id, dbt_updated_at, dbt_valid_from",
-    "metrics.user_zones": "seen_at",
-    "metrics.zone_restatements": "seen_at",
+# What is compared of tables that also say when and by which run they were written.
+COMPARED = {
+    "raw.slices": "select * exclude (loaded_at, run_id) from raw.slices",
+    # After a build that was killed an export publishes what there is: what it was last counts.
+    "raw.publications": """
+        select distinct on (exposure, as_of_date) * exclude (published_at, run_id)
+        from raw.publications
+        order by exposure, as_of_date, published_at desc
+    """,
+    "metrics.partition_ledger": """
+        select * exclude (built_at, invocation_id) from metrics.partition_ledger
+    """,
+    "metrics.user_history": """
+        select * exclude (dbt_scd_id, dbt_updated_at, dbt_valid_from) from metrics.user_history
+    """,
+    "metrics.user_zones": "select * exclude (seen_at) from metrics.user_zones",
+    "metrics.zone_restatements": "select * exclude (seen_at) from metrics.zone_restatements",
 }
-# After a build that was killed an export publishes what there is: what counts is what it was last.
-LAST_PUBLISHED = """
-select distinct on (exposure, as_of_date) * exclude (published_at, run_id)
-from raw.publications
-order by exposure, as_of_date, published_at desc
-"""
 
 
 def main() -> int:
@@ -155,11 +160,8 @@ def state(place: Path) -> dict[str, str]:
             " where table_type = 'BASE TABLE' and table_name not like '%source_files'"
         ).fetchall()
         for (table,) in tables:
-            left_out = f"exclude ({LEFT_OUT[table]})" if table in LEFT_OUT else ""
-            query = f"select * {left_out} from {table} order by all"
-            if table == "raw.publications":
-                query = LAST_PUBLISHED
-            rows = connection.execute(query).fetchall()
+            query = COMPARED.get(table, f"from {table}")
+            rows = connection.execute(f"from ({query}) order by all").fetchall()
             found[table] = hashlib.md5(repr(rows).encode()).hexdigest()
     return found
 
