@@ -37,7 +37,7 @@ demo: setup  ## Generate a small streaming service and find its personas
 	$(BIN)/personas demo
 
 demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and into Druid again
-	$(BIN)/python tests/services/demo_servers.py
+	$(BIN)/python tests/tools/demo_servers.py
 
 # A file's tests share what they build, and each process starts servers of its own. It is three
 # processes on two cores, because servers are waited for.
@@ -48,7 +48,7 @@ lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python tests/scripts/lint_sql.py
+	$(BIN)/python tests/tools/lint_sql.py
 
 format: setup  ## Put Python into shape
 	$(BIN)/ruff check --fix
@@ -58,49 +58,49 @@ docs: setup  ## Write target/static_index.html: lineage and descriptions in one 
 	PERSONAS_DATABASE=target/docs.duckdb $(BIN)/dbt docs generate --static --empty-catalog
 
 metrics-page: setup  ## Write docs/metrics.md from the models' YAML
-	$(BIN)/python -m viewer_personas.metrics_page
+	$(BIN)/python -m pages.metrics
 
 persona-pages: setup  ## Write docs/personas from the seeds and the demo
 	$(BIN)/personas demo
-	$(BIN)/python -m viewer_personas.persona_pages demo/personas.duckdb
+	$(BIN)/python -m pages.personas demo/personas.duckdb
 
 robustness: setup  ## Build 10 demos (5 seeds, noise 1 and 2) and write the tables of docs/recovery.md
-	$(BIN)/python -m viewer_personas.robustness
+	$(BIN)/python -m bench.robustness
 
 distributions: setup  ## Draw docs/distributions from the demo and from MovieTweetings
 	$(BIN)/personas demo
 	$(BIN)/personas run --sources examples/movietweetings/sources.yml \
 		--database movietweetings.duckdb
 	$(UV) run --frozen --quiet --system-certs --group report \
-		python -m viewer_personas.distributions \
+		python -m pages.distributions \
 		demo=demo/personas.duckdb movietweetings=movietweetings.duckdb
 
 compare-methods: setup  ## Compare the methods of choosing one of several matches, on the demo
 	$(BIN)/personas demo
-	$(BIN)/python -m viewer_personas.compare_methods demo
+	$(BIN)/python -m bench.methods demo
 
 compare-clusters: setup  ## Compare the rules with k-means and Gaussian mixtures, on the demo
 	$(BIN)/personas demo
 	$(UV) run --frozen --quiet --system-certs --group compare \
-		python -m viewer_personas.compare_clusters demo
+		python -m bench.clusters demo
 
 compare-dataframes: EVENTS := 5000000
 compare-dataframes: setup  ## Compare time, memory and results with pandas and polars, by EVENTS
 	$(UV) run --frozen --quiet --system-certs --group dataframes \
-		python -m viewer_personas.compare_dataframes --events $(EVENTS)
+		python -m bench.dataframes --events $(EVENTS)
 
 compare-engines: .venv/.installed-for-tests  ## Build the demo and MovieTweetings on Spark, too
-	$(BIN)/python -m viewer_personas.compare_engines
+	$(BIN)/python -m bench.engines
 
 EVENTS := 20000000
 benchmark: setup  ## Measure every step and model, EVENTS=20000000 of them, beside bare floors
-	$(BIN)/python -m viewer_personas.benchmark --events $(EVENTS) $(ARGUMENTS)
+	$(BIN)/python -m bench.cost --events $(EVENTS) $(ARGUMENTS)
 
 benchmark-retention: setup  ## Simulate 30 daily runs: the size of the database, with a retention and without
-	$(BIN)/python -m viewer_personas.benchmark_retention
+	$(BIN)/python -m bench.retention
 
 kill-test: setup  ## Kill load, build and export 30 times at random points, and recover
-	$(BIN)/python tests/scripts/kill_and_recover.py --times 30
+	$(BIN)/python tests/tools/kill_and_recover.py --times 30
 
 clean:  ## Remove what is built, not what is fetched
 	rm -rf target logs demo exports

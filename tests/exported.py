@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from viewer_personas.database import connect
-from viewer_personas.raw import create_raw_tables
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import create_raw_tables
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import yaml
 
-from viewer_personas.config import load_sources
-from viewer_personas.database import connect
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import Report, create_raw_tables, scalar
 from viewer_personas.errors import CheckFailed, InputError
-from viewer_personas.load import load
-from viewer_personas.raw import Report, create_raw_tables, scalar
+from viewer_personas.sources.config import load_sources
+from viewer_personas.sources.load import load
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 
 from viewer_personas.build import variables_of
-from viewer_personas.database import connect
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import Connection, transaction
 from viewer_personas.errors import InputError
-from viewer_personas.raw import Connection, transaction
 
 RAW, HISTORY = "raw_retention_days", "history_retention_days"
 _RAW_TABLES = ("raw.events", "raw.rejected_events")

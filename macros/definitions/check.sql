@@ -1,0 +1,68 @@
+{# Runs before anything else: a value that makes no sense stops the run and names the variable. #}
+{% macro check_definitions() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% for name, definition in definitions().items() %}
+        {% set value = var(name) %}
+        {% if definition.minimum is defined and value is not integer
+            and not (definition.fractions is defined and value is float) %}
+            {% do definition_error(
+                name, value, 'a number' if definition.fractions is defined else 'a whole number'
+            ) %}
+        {% elif definition.minimum is defined and value < definition.minimum %}
+            {% do definition_error(name, value, 'at least ' ~ definition.minimum) %}
+        {% elif definition.maximum is defined and value > definition.maximum %}
+            {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
+        {% elif definition.edges is defined and not are_edges(value) %}
+            {% do definition_error(name, value, 'a list of whole numbers, from 1 on and ascending') %}
+        {% elif definition.choices is defined and value not in definition.choices %}
+            {% do definition_error(name, value, 'one of ' ~ definition.choices | join(', ')) %}
+        {% elif name == 'default_timezone' and value not in modules.pytz.all_timezones_set %}
+            {% do definition_error(name, value, 'an IANA name such as Europe/Berlin') %}
+        {% endif %}
+    {% endfor %}
+    {% for earlier, later in in_order() if var(earlier) >= var(later) %}
+        {% do definition_error(later, var(later), 'more than ' ~ earlier ~ ', ' ~ var(earlier)) %}
+    {% endfor %}
+    {# A week more than what the first evaluation date looks back on: for local dates, and for last
+       days that are taken back. #}
+    {% set days = var('lookback_days') + 7 * var('as_of_history_weeks') + 7 %}
+    {% if 0 < var('history_retention_days') and var('history_retention_days') < days %}
+        {% do definition_error(
+            'history_retention_days', var('history_retention_days'),
+            '0, or at least ' ~ days ~ ': lookback_days + 7 * as_of_history_weeks + 7'
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+{# Whether a value is a list of whole numbers from 1 on, each larger than the one before. #}
+{% macro are_edges(value) %}
+    {% if value is string or value is mapping or value is not iterable or not value %}
+        {{ return(false) }}
+    {% endif %}
+    {% for edge in value if edge is not integer %}
+        {{ return(false) }}
+    {% endfor %}
+    {% if value[0] < 1 or value | unique | sort | list != value | list %}
+        {{ return(false) }}
+    {% endif %}
+    {{ return(true) }}
+{% endmacro %}
+
+{# Pairs of thresholds of which the second must be larger. #}
+{% macro in_order() %}
+    {{ return([
+        ('period_gap_days', 'sleepy_min_days'),
+        ('ghost_min_gap_days', 'sleepy_min_days'),
+        ('morning_starts_at_hour', 'daytime_starts_at_hour'),
+        ('daytime_starts_at_hour', 'early_evening_starts_at_hour'),
+        ('early_evening_starts_at_hour', 'prime_time_starts_at_hour'),
+        ('prime_time_starts_at_hour', 'night_starts_at_hour'),
+        ('churn_low_odds_ratio', 'churn_high_odds_ratio'),
+    ]) }}
+{% endmacro %}
+{% macro definition_error(name, value, expected) %}
+    {% do exceptions.raise_compiler_error(
+        'Variable ' ~ name ~ ' (' ~ definitions()[name].is ~ ', in ' ~ definitions()[name].unit
+        ~ ') is ' ~ value ~ '; it must be ' ~ expected ~ '. Change it in dbt_project.yml or --vars.'
+    ) %}
+{% endmacro %}

@@ -1,0 +1,188 @@
+{#
+    The engine's half of the partition pattern (macros/partitions): the ledger, how many
+    partitions are built at a time, and what is done to them. `kept` are dates.
+#}
+
+{% macro create_ledger(ledger, columns) %}
+    {{- return(adapter.dispatch('create_ledger')(ledger, columns)) -}}
+{% endmacro %}
+{% macro duckdb__create_ledger(ledger, columns) %}
+    create schema if not exists {{ ledger.without_identifier() }};
+    create table if not exists {{ ledger }} (
+        {%- for name, type in columns.items() %}
+            {{ name }} {{ type }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    );
+{% endmacro %}
+{% macro spark__create_ledger(ledger, columns) %}
+    {% do run_query('create schema if not exists ' ~ ledger.without_identifier()) %}
+    create table if not exists {{ ledger }} (
+        {%- for name, type in columns.items() %}
+            {{ name }} {{ data_type(type) }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+    using parquet partitioned by (model)
+{% endmacro %}
+
+{# Forget the entries of a model but those of the kept partitions. #}
+{% macro forget_partitions(ledger, model_condition, kept) %}
+    {{- return(adapter.dispatch('forget_partitions')(ledger, model_condition, kept)) -}}
+{% endmacro %}
+{% macro duckdb__forget_partitions(ledger, model_condition, kept) %}
+    delete from {{ ledger }}
+    where {{ model_condition }}
+    {% if kept %}
+        and partition_date not in ({{ date_literals(kept) }})
+    {% endif %}
+{% endmacro %}
+{% macro spark__forget_partitions(ledger, model_condition, kept) %}
+    {% if kept %}
+        insert overwrite {{ ledger }} by name
+        select /*+ coalesce(1) */ * from {{ ledger }}
+        where {{ model_condition }} and partition_date in ({{ date_literals(kept) }})
+    {% else %}
+        alter table {{ ledger }} drop if exists partition ({{ model_condition }})
+    {% endif %}
+{% endmacro %}
+{% macro date_literals(dates) -%}
+    {%- for date in dates -%} date '{{ date }}'{{ ', ' if not loop.last }} {%- endfor -%}
+{%- endmacro %}
+
+{# A table without rows, of the columns that a model declares; for partitioned models by what they are
+   partitioned. #}
+{% macro create_empty_table(relation, partition_by=none) %}
+    {{- return(adapter.dispatch('create_empty_table')(relation, partition_by)) -}}
+{% endmacro %}
+{% macro duckdb__create_empty_table(relation, partition_by) %}
+    {% do run_query('create table ' ~ relation ~ get_table_columns_and_constraints()) %}
+{% endmacro %}
+{% macro spark__create_empty_table(relation, partition_by) %}
+    {% set columns = [] %}
+    {% for column in model.columns.values() %}
+        {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
+    {% endfor %}
+    {% do run_query(
+        'create table ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') using parquet'
+        ~ (' partitioned by (' ~ partition_by ~ ')' if partition_by else '')
+    ) %}
+{% endmacro %}
+
+{# Take every partition that is not kept out of a table. #}
+{% macro delete_partitions(relation, partition_by, kept) %}
+    {{- return(adapter.dispatch('delete_partitions')(relation, partition_by, kept)) -}}
+{% endmacro %}
+{% macro duckdb__delete_partitions(relation, partition_by, kept) %}
+    {% do run_query(
+        'delete from ' ~ relation ~ ' where ' ~ partition_by ~ ' not in ('
+        ~ date_literals(kept) ~ ')'
+    ) %}
+{% endmacro %}
+{% macro spark__delete_partitions(relation, partition_by, kept) %}
+    {% set kept_folders = [] %}
+    {% for date in kept %}
+        {% do kept_folders.append(partition_by ~ '=' ~ date) %}
+    {% endfor %}
+    {% set dropped = [] %}
+    {% for row in run_query('show partitions ' ~ relation) if row[0] not in kept_folders %}
+        {% do dropped.append('partition (' ~ row[0] | replace('=', " = '") ~ "')") %}
+    {% endfor %}
+    {% if dropped %}
+        {% do run_query('alter table ' ~ relation ~ ' drop if exists ' ~ dropped | join(', ')) %}
+    {% endif %}
+{% endmacro %}
+
+{# Put the partitions that a query gives into a table. #}
+{% macro insert_partitions(relation, partition_by, query) %}
+    {{- return(adapter.dispatch('insert_partitions')(relation, partition_by, query)) -}}
+{% endmacro %}
+{% macro duckdb__insert_partitions(relation, partition_by, query) %}
+    {# what parts_in_time counts from #}
+    {% do run_query('set variable first_date = (' ~ first_missing_partition() ~ ')') %}
+    {% do run_query('insert into ' ~ relation ~ ' by name\n' ~ query) %}
+{% endmacro %}
+{% macro spark__insert_partitions(relation, partition_by, query) %}
+    {% do run_query(
+        'insert overwrite ' ~ relation ~ ' by name select /*+ rebalance(' ~ partition_by
+        ~ ') */ * from (\n' ~ query ~ '\n) as model_rows'
+    ) %}
+{% endmacro %}
+
+{# Write what was built into the ledger. On Spark two models that append to one table at the same time
+   delete each other's temporary folder; those that overwrite have a folder each, so the entries of
+   the model are written anew. #}
+{% macro record_partitions(ledger, model_condition, entries) %}
+    {{- return(adapter.dispatch('record_partitions')(ledger, model_condition, entries)) -}}
+{% endmacro %}
+{% macro duckdb__record_partitions(ledger, model_condition, entries) %}
+    {% do run_query('insert into ' ~ ledger ~ ' by name ' ~ entries) %}
+{% endmacro %}
+{% macro spark__record_partitions(ledger, model_condition, entries) %}
+    {% do run_query(
+        'insert overwrite ' ~ ledger ~ ' by name select /*+ coalesce(1) */ * from (select '
+        ~ ledger_columns() | join(', ') ~ ' from ' ~ ledger ~ ' where ' ~ model_condition
+        ~ ' union all ' ~ entries ~ ') as model_entries'
+    ) %}
+{% endmacro %}
+
+{# How many partitions of a list, from the date `first` on, fit into memory at a time, as SQL; none for
+   all of them. On DuckDB the vars events_at_once and viewer_days_at_once say it. Spark has the memory
+   of a cluster. #}
+{% macro partitions_at_once(partition_list, first) %}
+    {{- return(adapter.dispatch('partitions_at_once')(partition_list, first)) -}}
+{% endmacro %}
+{% macro duckdb__partitions_at_once(partition_list, first) -%}
+    {%- if partition_list in ['source_dates', 'activity_dates'] -%}
+        (
+            select greatest(1, count(*))
+            from (
+                select sum(row_count) over (order by source_date asc nulls last) as events
+                from {{ raw_slices() }}
+                where source_date >= ({{ first }})
+            ) as days
+            where events <= {{ var('events_at_once') }}
+        )
+    {%- else -%}
+        (
+            select greatest(1, {{ var('viewer_days_at_once') }} // greatest(1, sum(row_count)))
+            from {{ partition_ledger() }}
+            where model = 'metrics.user_days'
+        )
+    {%- endif -%}
+{%- endmacro %}
+{% macro spark__partitions_at_once(partition_list, first) %}{{ return(none) }}{% endmacro %}
+{% macro raw_slices() %}
+    {{- return(api.Relation.create(database=target.database, schema='raw', identifier='slices')) -}}
+{% endmacro %}
+
+{# Conditions on the time of an event that divide what is built at a time into parts: one, or more
+   where a day alone has more than events_at_once. Its events are then counted part by part, in the
+   order in which they lie there, so that no more than a part's is in memory. The parts are whole
+   quarters of an hour of the first date, and the last one has everything after it. Spark has the
+   memory of a cluster. #}
+{% macro parts_in_time(occurred_at) %}
+    {{- return(adapter.dispatch('parts_in_time')(occurred_at)) -}}
+{% endmacro %}
+{% macro duckdb__parts_in_time(occurred_at) %}
+    {% set quarters = 24 * 4 %}
+    {% set parts = 1 %}
+    {% if execute and model.resource_type == 'model' and load_relation(raw_slices()) %}
+        {% set parts = run_query(
+            'select least(' ~ quarters ~ ', greatest(1, ceil(max(row_count) / '
+            ~ var('events_at_once') ~ ')))::integer from ' ~ raw_slices()
+        ).rows[0][0] %}
+    {% endif %}
+    {% set conditions = [] %}
+    {% for part in range(parts) %}
+        {% set limits = [] %}
+        {% for sign, edge in [('>=', part), ('<', part + 1)] if 0 < edge < parts %}
+            {# a constant, unlike a subquery: only the rows of the part are looked at #}
+            {% do limits.append(
+                occurred_at ~ ' ' ~ sign ~ " cast(getvariable('first_date') as timestamp) + to_minutes("
+                ~ (quarters * edge // parts) * 15 ~ ')'
+            ) %}
+        {% endfor %}
+        {% do conditions.append(limits | join(' and ') or '1 = 1') %}
+    {% endfor %}
+    {{ return(conditions) }}
+{% endmacro %}
+{% macro spark__parts_in_time(occurred_at) %}{{ return(['1 = 1']) }}{% endmacro %}

@@ -1,0 +1,87 @@
+{# A condition on the rows of the partition list: is this partition to be built now? #}
+{% macro needs_building() -%}
+    {%- if not execute or model.resource_type == 'unit_test' -%}
+        1 = 1
+    {%- else -%}
+        {%- set partition = partition_settings() -%}
+        {%- set at_once = partitions_at_once(
+            model.config.meta.partition_list, first_missing_partition()
+        ) if model.config.meta.get('in_batches') -%}
+        {%- if at_once -%}
+            {{ partition.column }} in (
+                select {{ partition.column }}
+                from {{ partition.list }}
+                where {{ lacks_entry() }}
+                order by 1 asc nulls last
+                limit {{ at_once }}
+            )
+        {%- else -%}
+            {{ lacks_entry() }}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{# A condition on the rows of the partition list: does the ledger not know this partition? #}
+{% macro lacks_entry() -%}
+    {%- set partition = partition_settings() -%}
+    {{ partition.column }} not in (
+        select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
+    )
+{%- endmacro %}
+
+{# The first date of which the ledger lacks the partition, as a query. #}
+{% macro first_missing_partition() -%}
+    {%- set partition = partition_settings() -%}
+    select min({{ partition.column }}) from {{ partition.list }} where {{ lacks_entry() }}
+{%- endmacro %}
+
+{# How many partitions the ledger lacks. #}
+{% macro missing_partitions() %}
+    {% set query = 'select count(*) from ' ~ partition_settings().list ~ ' where ' ~ lacks_entry() %}
+    {{ return(run_query(query).rows[0][0]) }}
+{% endmacro %}
+
+{# Is there a table of which something may be kept? #}
+{% macro holds_partitions() %}
+    {{ return(load_relation(this) is not none and not should_full_refresh()) }}
+{% endmacro %}
+
+{# The partitions that the table holds whole and in the wanted version. #}
+{% macro kept_partitions() %}
+    {% set partition = partition_settings() %}
+    select ledger.partition_date
+    from {{ partition_ledger() }} as ledger
+    inner join {{ partition.list }} as wanted
+        on ledger.partition_date = wanted.{{ partition.column }}
+        and ledger.input_version = wanted.{{ partition.version }}
+    left join (
+        select {{ partition.column }} as partition_date, count(*) as row_count
+        from {{ this }}
+        group by {{ partition.column }}
+    ) as present
+        on ledger.partition_date = present.partition_date
+    where ledger.{{ partition.ledger_rows }}
+        and ledger.row_count = coalesce(present.row_count, 0)
+{% endmacro %}
+
+{# What the ledger is to say of the partitions that were built just now. #}
+{% macro built_partitions() %}
+    {% set partition = partition_settings() %}
+    {% set built = needs_building() | trim %}
+    select
+        {{ partition.name }} as model,
+        wanted.{{ partition.column }} as partition_date,
+        wanted.{{ partition.version }} as input_version,
+        coalesce(present.row_count, 0) as row_count,
+        cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}' as timestamp) as built_at,
+        '{{ invocation_id }}' as invocation_id
+    from {{ partition.list }} as wanted
+    left join (
+        select {{ partition.column }}, count(*) as row_count
+        from {{ this }}
+        where {{ built }}
+        group by {{ partition.column }}
+    ) as present
+        on wanted.{{ partition.column }} = present.{{ partition.column }}
+    where wanted.{{ built }}
+{% endmacro %}

@@ -1,0 +1,95 @@
+{#
+    The one incremental pattern (docs/architecture.md): the materialization `partitioned`.
+
+    A partitioned model names its partition list in `meta.partition_list` (source_dates,
+    activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
+    only the rows that `needs_building()`. The list says which partitions are wanted and at which
+    input_version; metrics.partition_ledger says which ones the table holds. A run forgets the
+    ledger's entries that are stale, deletes the partitions that have no entry, and builds and
+    records what the ledger lacks: all at once, so that what partitions have in common is computed
+    once; or, where they have nothing in common and are large (`meta.in_batches`), as many at a time
+    as fit into memory.
+
+    On DuckDB all this is one transaction. On Spark each step is a statement, and the order makes up
+    for it: an entry is forgotten before its partition is touched and recorded after it, so that a
+    killed run has built what it recorded.
+
+    A table of which nothing can be kept (a changed definition, an upgraded project) is made anew,
+    so that its columns may change, too.
+#}
+{% materialization partitioned, default %}
+    {% set partition = partition_settings() %}
+    {% set table = this.incorporate(type='table') %}
+    {% set kept = [] %}
+    {% if holds_partitions() %}
+        {% do kept.extend(run_query(kept_partitions()).columns[0].values()) %}
+    {% endif %}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do get_assert_columns_equivalent(compiled_code) %}
+    {% call statement('main') %}
+        {{ forget_partitions(partition_ledger(), partition.ledger_rows, kept) }}
+    {% endcall %}
+    {% if kept %}
+        {% do delete_partitions(table, partition.column, kept) %}
+    {% else %}
+        {% set existing = load_relation(this) %}
+        {% if existing %}
+            {% do adapter.drop_relation(existing) %}
+        {% endif %}
+        {% do create_empty_table(table, partition.column) %}
+    {% endif %}
+    {% for _ in range(missing_partitions()) %}
+        {% do insert_partitions(table, partition.column, compiled_code) %}
+        {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
+        {% if not missing_partitions() %}{% break %}{% endif %}
+    {% endfor %}
+    {% do apply_grants(table, config.get('grants'), should_revoke=kept | length > 0) %}
+    {% do persist_docs(table, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [table]}) }}
+{% endmaterialization %}
+{% macro partition_ledger() %}
+    {{- return(api.Relation.create(
+        database=target.get('database'), schema='metrics', identifier='partition_ledger'
+    )) -}}
+{% endmacro %}
+
+{# row_count lets a partition that somebody deleted from the table be noticed and built again. #}
+{% macro ledger_columns() %}
+    {{ return({
+        'model': 'varchar',
+        'partition_date': 'date',
+        'input_version': 'varchar',
+        'row_count': 'bigint',
+        'built_at': 'timestamp',
+        'invocation_id': 'varchar',
+    }) }}
+{% endmacro %}
+{% macro create_partition_ledger() %}
+    {% if execute %}
+        {{ create_ledger(partition_ledger(), ledger_columns()) }}
+    {% endif %}
+{% endmacro %}
+
+{# What a partitioned model declares: its list, its partition column and its version column. #}
+{% macro partition_settings() %}
+    {% set meta = model.config.meta %}
+    {{ return({
+        'list': ref(meta.partition_list),
+        'column': partition_column(meta.partition_list),
+        'version': meta.get('partition_version', 'input_version'),
+        'ledger_rows': "model = '" ~ this.schema ~ "." ~ this.identifier ~ "'",
+        'name': "'" ~ this.schema ~ "." ~ this.identifier ~ "'",
+    }) }}
+{% endmacro %}
+
+{# source_dates → source_date; personas and risks are partitioned by as_of_date, too. #}
+{% macro partition_column(partition_list) %}
+    {{ return(
+        'as_of_date' if partition_list in ['persona_dates', 'risk_dates'] else partition_list[:-1]
+    ) }}
+{% endmacro %}

@@ -1,0 +1,1 @@
+"""Benchmarks and comparisons. Not part of the wheel."""

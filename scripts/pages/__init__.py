@@ -1,0 +1,1 @@
+"""Writers of generated pages in docs/. Not part of the wheel."""

@@ -1,0 +1,1 @@
+"""The DuckDB file: connections, the raw tables, and their copy as Parquet."""

@@ -1,0 +1,128 @@
+"""The raw layer as Parquet files, for an engine that cannot read the DuckDB file.
+
+In the folder there is one folder per raw table:
+
+    raw/events/source_date=2024-01-31/events.parquet    one file per slice that has events
+    raw/<table>/<table>.parquet                         every other table, in one file
+
+A file is written under another name and then renamed, so that a reader finds the old one or the new
+one. `slices` is written last, when all events are there: it says which version each slice has. A
+run that was killed before leaves it as it was, and the next one writes the same slices again.
+"""
+
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from viewer_personas.database import raw
+from viewer_personas.database.connection import connect, escaped
+from viewer_personas.database.raw import Connection, Report
+from viewer_personas.errors import InputError
+
+FOLDER = "raw"
+EVENTS = "events"
+SLICES = "slices"
+
+
+@dataclass
+class LandingSummary:
+    """Where the files are, slices whose events were written, and slices whose file was removed."""
+
+    place: str
+    slices_written: int = 0
+    slices_removed: int = 0
+
+
+def check_directory(directory: Path) -> None:
+    """Raise `InputError` where the directory cannot hold the files."""
+    for folder in (directory, directory / FOLDER):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--directory {directory}: {folder} is a file; name another directory")
+
+
+def land(
+    database: Path, directory: Path, *, report: Report = lambda text, done, total: None
+) -> LandingSummary:
+    """Bring the files in the directory up to date with the raw layer of the database.
+
+    Only the events of slices that have another version than in the files are written. Raises
+    `InputError` where the directory cannot be written to or holds files of something else.
+    """
+    check_directory(directory)
+    folder = directory / FOLDER
+    summary = LandingSummary(place=str(folder))
+    try:
+        with connect(database, read_only=True) as connection:
+            _land_events(connection, folder, summary, report)
+            for table in [*_tables(connection) - {EVENTS, SLICES}, SLICES]:
+                _write(connection, table, folder / table / f"{table}.parquet")
+    except OSError as error:
+        raise InputError(f"--directory {directory}: cannot be written: {error}") from error
+    return summary
+
+
+def _land_events(
+    connection: Connection, folder: Path, summary: LandingSummary, report: Report
+) -> None:
+    query = f"select source_date, version from raw.{SLICES} order by source_date"
+    wanted = dict(connection.execute(query).fetchall())
+    # what `personas prune` took out of the database leaves the files, too
+    filled = raw.days_with_events(connection, wanted) - raw.dropped_days(connection).keys()
+    landed = _landed_versions(connection, folder)
+    # of a folder that is there, but in no version that is known, nothing is
+    there = {_day(path) for path in (folder / EVENTS).glob("source_date=*")}
+    for day in sorted(there - filled):
+        shutil.rmtree(_events_folder(folder, day))
+        summary.slices_removed += 1
+    stale = [day for day in sorted(filled) if day not in there or landed.get(day) != wanted[day]]
+    for done, day in enumerate(stale):
+        report("Writing days of events", done, len(stale))
+        _write(connection, EVENTS, _events_folder(folder, day) / "events.parquet", day)
+    (folder / EVENTS).mkdir(parents=True, exist_ok=True)
+    report("Writing days of events", len(stale), len(stale))
+    summary.slices_written = len(stale)
+
+
+def _landed_versions(connection: Connection, folder: Path) -> dict[date, str]:
+    """The version of each slice as the files have it."""
+    file = folder / SLICES / f"{SLICES}.parquet"
+    if not file.exists():
+        return {}
+    query = f"select source_date, version from read_parquet('{escaped(file)}')"
+    return dict(connection.execute(query).fetchall())
+
+
+def _write(connection: Connection, table: str, file: Path, day: date | None = None) -> None:
+    """Write a raw table, or its rows of a day, to a file, whole or not at all."""
+    columns = connection.execute(f"describe raw.{table}").fetchall()
+    selected = ", ".join(
+        f"{name}::varchar as {name}" if kind == "JSON" else name  # a document is a text there
+        for name, kind, *_ in columns
+        if not (day and name == "source_date")  # the folder says it
+    )
+    where = f"where source_date = date '{day}'" if day else ""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"_{file.name}")  # the name says to Spark: not a file of the table
+    connection.execute(
+        f"copy (select {selected} from raw.{table} {where})"
+        f" to '{escaped(unfinished)}' (format parquet, compression zstd)"
+    )
+    unfinished.replace(file)
+
+
+def _tables(connection: Connection) -> set[str]:
+    query = "select table_name from duckdb_tables() where schema_name = 'raw'"
+    return {name for (name,) in connection.execute(query).fetchall()}
+
+
+def _events_folder(folder: Path, day: date) -> Path:
+    return folder / EVENTS / f"source_date={day}"
+
+
+def _day(path: Path) -> date:
+    name = path.name.removeprefix("source_date=")
+    try:
+        return date.fromisoformat(name)
+    except ValueError as error:
+        raise InputError(f"{path}: this is no day of ours; name another directory") from error

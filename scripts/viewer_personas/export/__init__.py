@@ -1,0 +1,1 @@
+"""What leaves: files and Druid, and the record of what was published."""

@@ -1,0 +1,271 @@
+"""What every export shares: the exposures, the dates of their tables, and what was published."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import duckdb
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import create_raw_tables, transaction
+from viewer_personas.errors import CheckFailed, InputError
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+
+PERSONAS_TABLE = "personas.user_personas"
+"""The table whose last published state is kept in raw.published_personas."""
+
+PublishedDate = tuple[date, str, int]
+"""A date, the version of its rows, and their number."""
+
+
+class ExportSettings(BaseModel):
+    """The `config.meta.export` of an exposure: the target `to`, and the column that is the date."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str
+    partition_by: str
+
+
+Settings = TypeVar("Settings", bound=ExportSettings)
+
+
+@dataclass(frozen=True)
+class Exposure(Generic[Settings]):
+    """An exposure with its settings and the table that it publishes."""
+
+    name: str
+    table: str
+    settings: Settings
+
+
+@dataclass
+class ExportSummary:
+    """What an export left at `place`: dates written now, dates that already were so, rows in all.
+
+    `seconds` says where the time went, by step; empty where it is not worth a word.
+    """
+
+    to: str
+    place: str
+    written: int = 0
+    unchanged: int = 0
+    rows: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def exposures(manifest: "Manifest", to: str, kind: type[Settings]) -> list[Exposure[Settings]]:
+    """The exposures that are exported to a target, with settings of this kind.
+
+    Raises `InputError` for settings that are wrong.
+    """
+    found = []
+    for exposure in manifest.exposures.values():
+        meta = exposure.config.meta.get("export")
+        if not meta or meta.get("to") != to:
+            continue
+        models = [manifest.nodes[node] for node in exposure.depends_on.nodes]
+        if len(models) != 1:
+            raise InputError(f"exposure {exposure.name}: depends_on must name one model")
+        try:
+            settings = kind.model_validate(meta)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            raise InputError(
+                f"exposure {exposure.name}: config.meta.export."
+                f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+            ) from error
+        found.append(Exposure(exposure.name, f"{models[0].schema}.{models[0].name}", settings))
+    return found
+
+
+def dates_of(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings]
+) -> list[PublishedDate]:
+    """The dates of the exposed table, in order.
+
+    Raises `InputError` where the table does not exist or has no such column.
+    """
+    try:
+        rows = connection.execute(
+            f"select {exposure.settings.partition_by}, max(input_version), count(*)"
+            f" from {exposure.table} group by 1 order by 1"
+        ).fetchall()
+    except duckdb.CatalogException as error:
+        raise InputError(f"{exposure.table} does not exist. Run `personas build` first.") from error
+    except duckdb.BinderException as error:
+        raise InputError(
+            f"exposure {exposure.name}: {exposure.table} must have the columns"
+            f" {exposure.settings.partition_by} and input_version"
+        ) from error
+    return rows
+
+
+def empty_table(exposure: Exposure[Settings]) -> CheckFailed:
+    """The error for a table without any date of which dates were published before."""
+    return CheckFailed(
+        f"{exposure.table} is empty, but dates of it were exported before; they stay."
+        " Look at what was loaded: is a part of the events missing?"
+    )
+
+
+def check_versions(connection: duckdb.DuckDBPyConnection) -> None:
+    """The versions that are recorded must be those of the rows: one build made both."""
+    try:
+        rows = connection.execute(
+            """
+            select coalesce(built.partition_date, versions.as_of_date)
+            from (
+                select * from metrics.partition_ledger where model = 'personas.persona_choices'
+            ) as built
+            full join personas.persona_versions as versions
+                on built.partition_date = versions.as_of_date
+                    and built.input_version = versions.history_version
+            where built.partition_date is null or versions.as_of_date is null
+            order by 1
+            """
+        ).fetchall()
+    except duckdb.CatalogException as error:
+        raise InputError(
+            "personas.persona_versions does not exist. Run `personas build` first."
+        ) from error
+    if rows:
+        raise CheckFailed(
+            f"The last build did not finish: {rows[0][0]} is not what it is to be. Nothing was"
+            " exported. Run `personas build` and look at what it says."
+        )
+
+
+def record(database: Path, published: list[tuple[Exposure[Settings], list[PublishedDate]]]) -> None:
+    """Write down in the database what is published now, unless it says so already.
+
+    In raw.publications and, for the personas, raw.published_personas; all in one transaction.
+    An export that was killed before this is recorded by the next. Only exposures by `as_of_date`
+    have versions that can be compared.
+    """
+    by_date = [item for item in published if item[0].settings.partition_by == "as_of_date"]
+    with connect(database, read_only=True) as connection:
+        is_recorded = all(_is_recorded(connection, *item) for item in by_date)
+    if not is_recorded:
+        _record(database, by_date)
+
+
+def _is_recorded(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings], dates: list[PublishedDate]
+) -> bool:
+    """Whether the database says already that exactly this is published."""
+    try:
+        if _unrecorded(connection, exposure, dates):
+            return False
+        kept = _kept_dates(connection)
+    except duckdb.CatalogException:
+        return False  # a database from before there were these tables
+    return exposure.table != PERSONAS_TABLE or kept == {day for day, _, _ in dates}
+
+
+def _kept_dates(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    rows = connection.execute("select distinct as_of_date from raw.published_personas").fetchall()
+    return {day for (day,) in rows}
+
+
+def _unrecorded(
+    connection: duckdb.DuckDBPyConnection,
+    exposure: Exposure[Settings],
+    dates: list[PublishedDate],
+) -> list[PublishedDate]:
+    """The dates that were last published otherwise, not yet, or were let go since.
+
+    For the personas also those that another exposure has published otherwise since: there is one
+    last state, and it becomes that of this exposure.
+    """
+    is_personas = exposure.table == PERSONAS_TABLE
+    recorded = _last_versions(connection, "exposure", exposure.name)
+    in_state = _last_versions(connection, "model", exposure.table) if is_personas else recorded
+    kept = _kept_dates(connection) if is_personas else set(recorded)
+    return [
+        (day, version, rows)
+        for day, version, rows in dates
+        if day not in kept or recorded.get(day) != version or in_state.get(day) != version
+    ]
+
+
+def _last_versions(
+    connection: duckdb.DuckDBPyConnection, column: str, name: str
+) -> dict[date, str]:
+    """The version in which each date was last published, by one exposure or of one model."""
+    rows = connection.execute(
+        "select as_of_date, max_by(table_version, published_at) from raw.publications"
+        f" where {column} = $1 group by as_of_date",
+        [name],
+    ).fetchall()
+    return dict(rows)
+
+
+def _record(
+    database: Path, published: list[tuple[Exposure[Settings], list[PublishedDate]]]
+) -> None:
+    """Add what is new to the ledger and replace the state of its dates, all or nothing."""
+    run_id = str(uuid.uuid4())
+    with connect(database) as connection:
+        create_raw_tables(connection)
+        with transaction(connection):
+            for exposure, exported in published:
+                # what another run has rebuilt since the rows were read is not published
+                still_there = dates_of(connection, exposure)
+                dates = [item for item in exported if item in still_there]
+                unrecorded = _unrecorded(connection, exposure, dates)
+                if exposure.table == PERSONAS_TABLE:
+                    days = [day for day, _, _ in unrecorded]
+                    _replace_state(connection, days, [day for day, _, _ in still_there])
+                for item in unrecorded:
+                    _add_publication(connection, exposure, item, run_id)
+
+
+def _add_publication(
+    connection: duckdb.DuckDBPyConnection,
+    exposure: Exposure[Settings],
+    item: PublishedDate,
+    run_id: str,
+) -> None:
+    day, version, rows = item
+    connection.execute(
+        """
+        insert into raw.publications
+        select
+            $exposure, $model, $day, $version, versions.input_version, versions.history_version,
+            versions.activity_version, versions.rules_version, $rows, now() at time zone 'UTC',
+            $run_id
+        from (select $day as as_of_date) as published
+        left join personas.persona_versions as versions using (as_of_date)
+        """,
+        {
+            "exposure": exposure.name,
+            "model": exposure.table,
+            "day": day,
+            "version": version,
+            "rows": rows,
+            "run_id": run_id,
+        },
+    )
+
+
+def _replace_state(
+    connection: duckdb.DuckDBPyConnection, days: list[date], listed: list[date]
+) -> None:
+    """The personas of the days as the table has them now; dates that are gone are let go."""
+    connection.execute(
+        "delete from raw.published_personas where as_of_date in (select unnest($1::date[]))"
+        " or as_of_date not in (select unnest($2::date[]))",
+        [days, listed],
+    )
+    connection.execute(
+        "insert into raw.published_personas select as_of_date, user_id, persona"
+        f" from {PERSONAS_TABLE} where as_of_date in (select unnest($1::date[]))",
+        [days],
+    )

@@ -1,0 +1,1 @@
+"""Persona rules: read, checked, compared, explained."""

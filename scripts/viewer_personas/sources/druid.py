@@ -1,0 +1,534 @@
+"""The Druid driver: events out of a datasource, one UTC day a slice.
+
+A slice is taken only when it is whole: the answer ends as it must, the segments of the day were all
+there before and after, and Druid counts as many rows as came.
+"""
+
+import hashlib
+import json
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from viewer_personas.database.connection import scratch_directory
+from viewer_personas.database.raw import Connection, SliceBatch, forget_files, scalar, transaction
+from viewer_personas.druid import Druid, Incomplete, Passing, Segment, identifier
+from viewer_personas.errors import InputError, Unreachable
+from viewer_personas.sources.config import DruidEvents, EventColumns
+from viewer_personas.sources.event_rows import (
+    REQUIRED,
+    events_select,
+    literal,
+    near,
+    quoted,
+    service_name,
+)
+
+# Part of every slice's identity: raise it when the same segments would be read into other rows.
+_READER_VERSION = 1
+_DAY = timedelta(days=1)
+# The range of times that count as readable; see event_rows.
+_FIRST_DAY, _LAST_DAY = date(1990, 1, 1), date(2100, 1, 1)
+# A day grouped at once may need more memory than Druid gives to a query; an hour hardly does.
+_ROLLUP_PIECE = timedelta(hours=1)
+_KEYS = ("user_id", "content_id", "event_type")
+_NOT_GROUPED = ("event_id", "device")
+_ROWS, _SECONDS = "viewer personas: rows", "viewer personas: microseconds"
+_FIRST, _LAST = "viewer personas: first", "viewer personas: last"
+
+
+class SliceRefused(Exception):
+    """A day could not be read whole; the others may be."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """What Druid says of one UTC day: a hash over its segments, and what is special about them."""
+
+    version: str
+    is_open: bool
+    """Whether a part of it is still being written, and not yet published."""
+    missing: tuple[Segment, ...]
+    """Segments that queries ought to see and do not."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A day read whole: files of JSON lines, and the rows of the source that they stand for."""
+
+    day: Day
+    files: list[Path]
+    without_user: list[Path]
+    """With a roll-up: the rows without a user, not grouped."""
+    rows: int
+
+
+@dataclass
+class DruidDays:
+    """The days of a datasource as they are now; a driver of events for `load`.
+
+    `columns` are the mapped columns that there are, ours -> the service's, and `types` their types
+    in DuckDB by the service's names.
+    """
+
+    settings: DruidEvents
+    druid: Druid
+    columns: dict[str, str]
+    types: dict[str, str]
+    days: dict[date, Day] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def identities(self) -> dict[date, str]:
+        """The source identity wanted for every day from the first to the last with rows."""
+        return {day: self._identity(state) for day, state in self.days.items()}
+
+    def _identity(self, day: Day) -> str:
+        parts = {"mapping": _mapping_version(self.settings), "segments": day.version}
+        if day.is_open:
+            # never the same: rows come without any change in the list of segments
+            parts["read"] = str(uuid.uuid4())
+        return json.dumps(parts)
+
+    def warnings(self) -> list[str]:
+        """What is odd about the datasource, one sentence each."""
+        return self.notes
+
+    def remember(self, connection: Connection) -> None:
+        """Forget what a driver of files knew, and the rows that it could not place on a day."""
+        with transaction(connection):
+            forget_files(connection, kept=[])
+
+    def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[SliceBatch]:
+        """The stale days, each a batch; while one is landed, the next ones are being read.
+
+        Raises `Unreachable` where Druid does not answer any more; and in the end, where days could
+        not be read whole, with the names of all of them.
+        """
+        refused: dict[date, str] = {}
+        with (
+            scratch_directory(connection) as folder,
+            ThreadPoolExecutor(self.settings.parallel_slices) as pool,
+        ):
+            try:
+                for day, future in _in_order(pool, self, sorted(stale), folder):
+                    try:
+                        fetched = future.result()
+                    except SliceRefused as error:
+                        refused[day] = str(error)
+                        continue
+                    yield SliceBatch(
+                        identities={day: self._identity(fetched.day)},
+                        land=partial(_land, self, day, fetched),
+                        open_days=frozenset([day] if fetched.day.is_open else []),
+                    )
+                    for file in [*fetched.files, *fetched.without_user]:
+                        file.unlink()
+            finally:
+                self.druid.stop()
+                pool.shutdown(cancel_futures=True)
+        if refused:
+            lines = [f"  {day}: {reason}" for day, reason in sorted(refused.items())]
+            raise Unreachable(
+                f"{self.druid.place}: {len(refused)} days of {self.settings.datasource} could not"
+                " be read whole and are as they were before; run again later:\n" + "\n".join(lines)
+            )
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, days: DruidDays, wanted: list[date], folder: Path
+) -> Iterator[tuple[date, Future[Fetched]]]:
+    """The days with their reads, one after another; as many are under way as the pool has room."""
+    waiting: deque[tuple[date, Future[Fetched]]] = deque()
+    for day in wanted:
+        waiting.append((day, pool.submit(_fetch, days, day, folder)))
+        if len(waiting) > days.settings.parallel_slices:
+            yield waiting.popleft()
+    yield from waiting
+
+
+# --- what there is ------------------------------------------------------------------------------
+
+
+def inspect_events(settings: DruidEvents, sources_file: Path) -> DruidDays:
+    """Ask Druid for the columns, the segments and the range of times of the datasource.
+
+    Reads no rows. Raises `InputError` where the datasource or a mapped column is not there or the
+    login is refused, and `Unreachable` where Druid does not answer.
+    """
+    place = f"{sources_file}: events"
+    druid = Druid(settings, place, sources_file.absolute().parent)
+    there = druid.columns(settings.datasource)
+    if not there:
+        raise InputError(
+            f"{place}.datasource: there is no datasource {settings.datasource} in {settings.url}"
+            f"{near(settings.datasource, druid.datasources())}"
+        )
+    columns = _mapped_columns(settings, there, place)
+    days = DruidDays(settings, druid, columns, _duckdb_types(columns, there))
+    days.days, days.notes = druid.repeat(lambda: _look_at_days(days))
+    if settings.rollup and "event_id" in there:
+        days.notes.append("rollup: events that repeat an event_id are not left out")
+    return days
+
+
+def _mapped_columns(settings: DruidEvents, there: dict[str, str], place: str) -> dict[str, str]:
+    """Our columns that the datasource has -> their names there. All of the required ones."""
+    found = {}
+    given, constants = settings.columns.given(), settings.constants.given()
+    for ours in EventColumns.model_fields:
+        name = service_name(settings, ours)
+        if ours in constants or (settings.rollup and ours in _NOT_GROUPED):
+            continue
+        if name in there:
+            found[ours] = name
+        elif ours in given or ours in REQUIRED:
+            raise InputError(
+                f"{place}.columns.{ours}: there is no column {name} in the datasource"
+                f" {settings.datasource}{near(name, sorted(there))}"
+            )
+    return found
+
+
+def _duckdb_types(columns: dict[str, str], there: dict[str, str]) -> dict[str, str]:
+    numbers = {"BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "FLOAT": "DOUBLE"}
+    types = {name: numbers.get(there[name], "VARCHAR") for name in columns.values()}
+    return types | {"__time": "BIGINT"}
+
+
+def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
+    """The days that there are, and what is odd about the times of the rows.
+
+    Raises `Passing` while the list of segments is being changed.
+    """
+    settings, druid = days.settings, days.druid
+    segments = druid.segments(settings.datasource)
+    if any(_is_in_transit(segment) for segment in segments):
+        raise Passing(f"the segments of {settings.datasource} are being changed")
+    first, last, strays = _bounds(days)
+    missing = [_days_of(segment) for segment in segments if segment.is_missing]
+    if any(end - start > 366 * _DAY for start, end in missing):
+        raise Incomplete(
+            f"segments of {settings.datasource} are not available, and which days they have is not"
+            " known: see that they are loaded"
+        )
+    starts = [start for start, _ in missing] + ([first] if first else [])
+    ends = [end for _, end in missing] + ([last] if last else [])
+    notes = []
+    if strays:
+        notes.append(
+            f"{strays} events of {settings.datasource} are before {_FIRST_DAY} or after"
+            f" {_LAST_DAY}; they are not loaded"
+        )
+    if not starts:
+        return {}, notes
+    covered = (max(min(starts), _FIRST_DAY), min(max(ends), _LAST_DAY))
+    by_day: dict[date, list[Segment]] = {
+        covered[0] + n * _DAY: [] for n in range((covered[1] - covered[0]).days + 1)
+    }
+    for segment in segments:
+        start, end = _days_of(segment)
+        start, end = max(start, covered[0]), min(end, covered[1])
+        for n in range((end - start).days + 1):
+            by_day[start + n * _DAY].append(segment)
+    return {day: _day(found) for day, found in by_day.items()}, notes
+
+
+def _is_in_transit(segment: Segment) -> bool:
+    """Served, but neither published nor being written: about to be dropped, or not known yet."""
+    return segment.is_available and not segment.is_published and not segment.is_realtime
+
+
+def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
+    """The first and the last day with rows that can be seen, and the rows with absurd times."""
+
+    def ask(where: str = "") -> tuple[date | None, date | None]:
+        row = days.druid.rows(
+            'SELECT TIMESTAMP_TO_MILLIS(MIN("__time")) AS "first",'
+            ' TIMESTAMP_TO_MILLIS(MAX("__time")) AS "last"'
+            f" FROM {identifier(days.settings.datasource)}{where}",
+            # two look-ups instead of a scan; older versions ignore it
+            {"enableTimeBoundaryPlanning": True},
+        )[0]
+        if row["first"] is None:
+            return None, None
+        epoch = datetime(1970, 1, 1)
+        moments = [epoch + timedelta(milliseconds=row[name]) for name in ("first", "last")]
+        return moments[0].date(), moments[1].date()
+
+    try:
+        first, last = ask()
+    except OverflowError:  # beyond the year 9999
+        first, last = date.min, date.max
+    if first is None or last is None or (first >= _FIRST_DAY and last <= _LAST_DAY):
+        return first, last, 0
+    inside = _between(_FIRST_DAY, _LAST_DAY + _DAY)
+    count = f"SELECT COUNT(*) AS n FROM {identifier(days.settings.datasource)} WHERE NOT ({inside})"
+    strays = days.druid.rows(count)[0]["n"]
+    return *ask(f" WHERE {inside}"), strays
+
+
+def _days_of(segment: Segment) -> tuple[date, date]:
+    """The first and the last UTC day of a segment; a segment of all times has all days."""
+
+    def moment(text: str, otherwise: datetime) -> datetime:
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):
+            return otherwise
+
+    end = moment(segment.end, datetime.max) - timedelta(microseconds=1)
+    return moment(segment.start, datetime.min).date(), end.date()
+
+
+def _day(segments: list[Segment]) -> Day:
+    current = [
+        segment
+        for segment in segments
+        if segment.is_realtime or (segment.is_published and not segment.is_overshadowed)
+    ]
+    parts = sorted((part.segment_id, part.size, part.is_realtime) for part in current)
+    return Day(
+        version=hashlib.md5(json.dumps(parts).encode()).hexdigest(),
+        is_open=any(segment.is_realtime for segment in current),
+        missing=tuple(segment for segment in current if segment.is_missing),
+    )
+
+
+def _mapping_version(settings: DruidEvents) -> str:
+    """A hash of everything in the settings that decides which rows there are."""
+    parts = {
+        "reader": _READER_VERSION,
+        "datasource": settings.datasource,
+        "columns": settings.columns.given(),
+        "constants": settings.constants.given(),
+        "rollup": settings.rollup,
+    }
+    return hashlib.md5(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+# --- reading one day ----------------------------------------------------------------------------
+
+
+def _fetch(days: DruidDays, day: date, folder: Path) -> Fetched:
+    """Read a day until it is whole. Raises `SliceRefused`, or `Unreachable` without any answer."""
+    try:
+        return days.druid.repeat(lambda: _attempt(days, day, folder))
+    except Unreachable as error:
+        if isinstance(error.__cause__, Incomplete):
+            raise SliceRefused(str(error.__cause__)) from error
+        raise
+
+
+def _attempt(days: DruidDays, day: date, folder: Path) -> Fetched:
+    state, counted = _state(days, day), _count(days, day)
+    without_user: list[Path] = []
+    if days.settings.rollup:
+        files, rows = _fetch_groups(days, day, folder)
+        if rows < counted:
+            target = folder / f"{day}.without_user"
+            file, lines = days.druid.stream(_rows_query(days, day, without_user=True), target)
+            without_user, rows = [file], rows + lines
+    else:
+        file, rows = days.druid.stream(_rows_query(days, day), folder / str(day))
+        files = [file]
+    after, counted_after = _state(days, day), _count(days, day)
+    if after.version != state.version:
+        raise Incomplete("its segments changed while it was read")
+    # rows may be added to an open day while it is read
+    if not counted <= rows <= counted_after or (not state.is_open and counted != counted_after):
+        raise Incomplete(f"{rows} rows came, but Druid counts {counted}, then {counted_after}")
+    return Fetched(state, files, without_user, rows)
+
+
+def _state(days: DruidDays, day: date) -> Day:
+    """The segments of the day. Raises where a part of the day cannot be seen by queries."""
+    start = datetime.combine(day, time())
+    state = _day(days.druid.segments(days.settings.datasource, start, start + _DAY))
+    if not state.missing:
+        return state
+    names = ", ".join(segment.segment_id for segment in state.missing[:3])
+    if all(segment.replication_factor == 0 for segment in state.missing):
+        raise SliceRefused(
+            f"{len(state.missing)} segments are only in deep storage, where queries do not see"
+            f" them: let a load rule load them, or leave the day out by --since ({names})"
+        )
+    raise Incomplete(f"{len(state.missing)} of its segments are not available ({names})")
+
+
+def _count(days: DruidDays, day: date) -> int:
+    source = identifier(days.settings.datasource)
+    query = f"SELECT COUNT(*) AS n FROM {source} WHERE {_between(day, day + _DAY)}"
+    # what is cached may be older than the segments
+    rows = days.druid.rows(query, {"useCache": False, "useResultLevelCache": False})
+    return int(rows[0]["n"])
+
+
+def _rows_query(days: DruidDays, day: date, *, without_user: bool = False) -> str:
+    columns = [identifier(name) for name in days.columns.values() if name != "__time"]
+    where = _between(day, day + _DAY)
+    if without_user:
+        user = _user(days)
+        where += f" AND ({user} IS NULL OR {user} = '')"
+    return (
+        f'SELECT TIMESTAMP_TO_MILLIS("__time") AS "__time", {", ".join(columns)}'
+        f" FROM {identifier(days.settings.datasource)} WHERE {where}"
+    )
+
+
+def _user(days: DruidDays) -> str:
+    # To be compared by = and > only: Druid 27 takes a null for different from '', and so keeps it.
+    return f"CAST({identifier(days.columns['user_id'])} AS VARCHAR)"
+
+
+def _between(first: date | datetime, end: date | datetime) -> str:
+    def moment(value: date | datetime) -> str:
+        return f"TIMESTAMP '{value:%Y-%m-%d %H:%M:%S}'"
+
+    return f'"__time" >= {moment(first)} AND "__time" < {moment(end)}'
+
+
+def _fetch_groups(days: DruidDays, day: date, folder: Path) -> tuple[list[Path], int]:
+    """The groups of a day, hour by hour, and the rows of the source that are in them."""
+    start = datetime.combine(day, time())
+    files = []
+    for n in range(_DAY // _ROLLUP_PIECE):
+        piece = start + n * _ROLLUP_PIECE
+        query = _groups_query(days, piece, piece + _ROLLUP_PIECE)
+        file, _ = days.druid.stream(query, folder / f"{day}.{n}")
+        files.append(file)
+    with duckdb.connect() as connection:
+        rows = scalar(
+            connection, f"select sum({quoted(_ROWS)}) from {_read(files, {_ROWS: 'BIGINT'})}"
+        )
+    return files, rows
+
+
+def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
+    """One row for each user, content, event type and quarter of an hour.
+
+    Seconds are added up as whole microseconds, which is exact in any order, as user_content_hours
+    adds them up; and of what staging takes for watch seconds.
+    """
+    keys = [identifier(days.columns[ours]) for ours in _KEYS if ours in days.columns]
+    measures = {
+        _ROWS: "COUNT(*)",
+        _FIRST: 'TIMESTAMP_TO_MILLIS(MIN("__time"))',
+        _LAST: 'TIMESTAMP_TO_MILLIS(MAX("__time"))',
+    }
+    if "watch_seconds" in days.columns:
+        seconds = f"CAST({identifier(days.columns['watch_seconds'])} AS DOUBLE)"
+        measures[_SECONDS] = (
+            f"SUM(CAST(ROUND({seconds} * 1000000) AS BIGINT))"
+            f" FILTER (WHERE {seconds} >= 0 AND {seconds} < 1000000000)"
+        )
+    if "event_count" in days.columns:
+        name = identifier(days.columns["event_count"])
+        measures[days.columns["event_count"]] = f"SUM(COALESCE(CAST({name} AS BIGINT), 1))"
+    selected = [*keys, *(f"{text} AS {identifier(name)}" for name, text in measures.items())]
+    quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
+    return (
+        f"SELECT {', '.join(selected)} FROM {identifier(days.settings.datasource)}"
+        f" WHERE {_between(first, end)} AND {_user(days)} > ''"
+        f" GROUP BY {', '.join([*keys, quarter])}"
+    )
+
+
+# --- landing ------------------------------------------------------------------------------------
+
+
+def _land(days: DruidDays, day: date, fetched: Fetched, connection: Connection) -> None:
+    """Insert the rows of a day, and apart those without a user.
+
+    Raises `Unreachable` where the files do not give the rows that came, which takes all back.
+    """
+    if days.settings.rollup:
+        _insert_events(connection, days, day, *_ungrouped(days, fetched.files))
+        _insert_rejected(connection, days, day, fetched.without_user)
+        return
+    source = _read(fetched.files, days.types)
+    inserted = _insert_events(connection, days, day, source, days.types)
+    if inserted < fetched.rows:
+        inserted += _insert_rejected(connection, days, day, fetched.files)
+    if inserted != fetched.rows:
+        raise Unreachable(
+            f"{days.druid.place}: {fetched.rows} rows came for {day}, and {inserted} could be read"
+        )
+
+
+def _insert_events(
+    connection: Connection, days: DruidDays, day: date, source: str, types: dict[str, str]
+) -> int:
+    return scalar(
+        connection,
+        f"""
+        insert into raw.events
+        select event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count,
+            device, $day
+        from ({events_select(days.settings, types.get, source, epoch_unit="ms")})
+        where user_id is not null
+        """,
+        {"day": day},
+    )
+
+
+def _insert_rejected(connection: Connection, days: DruidDays, day: date, files: list[Path]) -> int:
+    if not files:
+        return 0
+    user = quoted(days.columns["user_id"])
+    row = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in days.types)
+    return scalar(
+        connection,
+        f"""
+        insert into raw.rejected_events
+        select $source, $day, 'no user', to_json(struct_pack({row}))
+        from {_read(files, days.types)}
+        where nullif({user}::varchar, '') is null
+        """,
+        {"source": f"druid: {days.settings.datasource}", "day": day},
+    )
+
+
+def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]:
+    """Groups as rows again, with their types: as few as have the first and the last time of each.
+
+    So the first and last times, counts and sums of what is added up of them are those of the rows.
+    """
+    mapped = {name: days.columns[name] for name in _KEYS if name in days.columns}
+    keys = {name: days.types[name] for name in mapped.values()}
+    count_name = days.columns.get("event_count", service_name(days.settings, "event_count"))
+    seconds_name = days.columns.get("watch_seconds")
+    measures = dict.fromkeys([_ROWS, _FIRST, _LAST], "BIGINT")
+    if seconds_name:
+        measures[_SECONDS] = "BIGINT"
+    if "event_count" in days.columns:
+        measures[count_name] = "BIGINT"
+    count = quoted(count_name if "event_count" in days.columns else _ROWS)
+    is_spread = f"({quoted(_LAST)} > {quoted(_FIRST)})"
+    key_list = "".join(f"{quoted(name)}, " for name in keys)
+    seconds = f", {quoted(_SECONDS)} / 1e6 as {quoted(seconds_name)}" if seconds_name else ""
+    nothing = ", null" if seconds_name else ""
+    groups = _read(files, {**keys, **measures})
+    source = f"""(
+        select {key_list}{quoted(_FIRST)} as "__time",
+            {count} - {is_spread}::bigint as {quoted(count_name)}{seconds}
+        from {groups}
+        union all
+        select {key_list}{quoted(_LAST)}, 1{nothing}
+        from {groups}
+        where {is_spread}
+    )"""
+    types = {**keys, "__time": "BIGINT", count_name: "BIGINT"}
+    return source, types | ({seconds_name: "DOUBLE"} if seconds_name else {})
+
+
+def _read(files: list[Path], types: dict[str, str]) -> str:
+    columns = ", ".join(f"{literal(name)}: '{data_type}'" for name, data_type in types.items())
+    paths = ", ".join(literal(str(file)) for file in files)
+    return f"read_json([{paths}], format = 'newline_delimited', columns = {{{columns}}})"

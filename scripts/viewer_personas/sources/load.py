@@ -1,0 +1,228 @@
+"""Loading: from the sources that are configured to the raw layer in DuckDB."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Literal, Protocol
+
+from viewer_personas.database import raw
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import Report
+from viewer_personas.errors import InputError
+from viewer_personas.sources import files
+from viewer_personas.sources.config import Sources
+
+
+class EventsDriver(Protocol):
+    """A source of events as it is now; made by the driver's `inspect_events`."""
+
+    def identities(self) -> dict[date, str]:
+        """What the source says of every day that it covers (see `raw.slices.source_identity`)."""
+
+    def warnings(self) -> list[str]:
+        """What is odd about the source, one sentence each."""
+
+    def remember(self, connection: raw.Connection) -> None:
+        """Write what the driver itself needs to know the next time."""
+
+    def batches(
+        self, connection: raw.Connection, stale: dict[date, str]
+    ) -> Iterator[raw.SliceBatch]:
+        """The stale days with their identities, as batches that can be replaced one by one.
+
+        Raises `Unreachable` where days cannot be read; those before them are complete.
+        """
+
+
+class DocumentsDriver(Protocol):
+    """A source of contents or users; made by the driver's `inspect_documents`."""
+
+    def load(self, connection: raw.Connection, table: str) -> list[str]:
+        """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings."""
+
+
+@dataclass
+class LoadSummary:
+    """What a load did, and what is in the raw layer after it.
+
+    slices_loaded: slices that were read; slices_changed: of them those with another version than
+    before; slices_removed: days that the source covers no more. The other numbers count what is
+    there now: slices, events, rejected rows (of documents too), repeated events that were left out,
+    contents, users.
+    """
+
+    run_id: str
+    slices_loaded: int = 0
+    slices_changed: int = 0
+    slices_removed: int = 0
+    slices_total: int = 0
+    events: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    contents: int = 0
+    users: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(
+    sources: Sources,
+    database: Path,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    restore: bool = False,
+    report: Report = lambda text, done, total: None,
+) -> LoadSummary:
+    """Bring the raw layer up to date with the sources; reads only what changed.
+
+    `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
+    Days whose events `personas prune` dropped stay, too, unless the source has something new of
+    them and no fewer rows than before. With `restore` those from `since` on are read again, and are
+    what the source has of them.
+    `report` is told what is being done, how much of it is done, and how much there is in all.
+    Raises `InputError` for a wrong configuration, before anything is changed, and for a file that
+    cannot be read, and `Unreachable` for a server that does not answer, or not with everything. In
+    these cases slices and tables already replaced are complete and the others are as they were.
+    """
+    if since and until and since > until:
+        raise InputError(f"--since {since} is after --until {until}: swap them")
+    if restore and not since:
+        raise InputError(
+            "--restore: say from which day on, with --since. What the source does not have of a day"
+            " is not there afterwards, and neither are its roll-ups."
+        )
+    with _connect_to_check(database) as connection:
+        contents = _inspect_documents(connection, sources, "contents")
+        users = _inspect_documents(connection, sources, "users")
+        events = _inspect_events(connection, sources, report)
+    with connect(database) as connection:
+        summary = LoadSummary(run_id=str(uuid.uuid4()), warnings=events.warnings())
+        raw.create_raw_tables(connection)
+        _load_documents(connection, "contents", contents, summary, report)
+        _load_documents(connection, "users", users, summary, report)
+        days = (since or date.min, until or date.max)
+        _load_events(connection, events, days, restore, summary, report)
+        _count(connection, summary)
+    return summary
+
+
+def _inspect_events(connection: raw.Connection, sources: Sources, report: Report) -> EventsDriver:
+    settings = sources.events
+    if settings.driver == "files":
+        return files.inspect_events(connection, settings, sources.file, report)
+    # here, because the clients of servers take half a second that other commands do not need
+    from viewer_personas.sources import druid as druid_events
+
+    return druid_events.inspect_events(settings, sources.file)
+
+
+def _inspect_documents(
+    connection: raw.Connection, sources: Sources, key: Literal["contents", "users"]
+) -> DocumentsDriver | None:
+    settings = sources.contents if key == "contents" else sources.users
+    if settings is None:
+        return None
+    if settings.driver == "files":
+        return files.inspect_documents(connection, settings, sources.file, key)
+    from viewer_personas.sources import mongodb
+
+    return mongodb.inspect_documents(settings, sources.file, key)
+
+
+@contextmanager
+def _connect_to_check(database: Path) -> Iterator[raw.Connection]:
+    """The database if there is one: a wrong configuration must not leave a new file behind."""
+    if database.exists():
+        with connect(database) as connection:
+            yield connection
+        return
+    with connect(Path(":memory:")) as connection:
+        yield connection
+
+
+def _load_documents(
+    connection: raw.Connection,
+    table: str,
+    documents: DocumentsDriver | None,
+    summary: LoadSummary,
+    report: Report,
+) -> None:
+    report(f"Loading {table}", 0, 1)
+    if documents:
+        summary.warnings += documents.load(connection, table)
+    else:
+        before = raw.scalar(connection, f"select count(*) from raw.{table}")
+        raw.replace_documents(connection, table, None)
+        if before:
+            summary.warnings.append(
+                f"{table} are configured no more: {before} documents were removed"
+            )
+    report(f"Loading {table}", 1, 1)
+
+
+def _load_events(
+    connection: raw.Connection,
+    events: EventsDriver,
+    days: tuple[date, date],
+    restore: bool,
+    summary: LoadSummary,
+    report: Report,
+) -> None:
+    since, until = days
+    events.remember(connection)
+    wanted = events.identities()
+    stored = raw.stored_identities(connection)
+    dropped = raw.dropped_days(connection)
+    spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
+    gone = [
+        day
+        for day in sorted(stored)
+        if day not in wanted and day not in spared and since <= day <= until
+    ]
+    stale = {
+        day: identity
+        for day, identity in wanted.items()
+        if since <= day <= until and (stored.get(day) != identity or (restore and day in dropped))
+    }
+    filled = raw.days_with_events(connection, stale)
+    raw.remove_slices(connection, gone)
+    summary.slices_removed = len(gone)
+    if gone:
+        summary.warnings.append(
+            f"{len(gone)} days are covered by the source no more and were removed: "
+            f"{gone[0]} to {gone[-1]}"
+        )
+    kept: list[date] = []
+    for batch in events.batches(connection, stale):
+        report("Loading days of events", summary.slices_loaded, len(stale))
+        changes = raw.replace_slices(connection, batch, summary.run_id, may_not_shrink=spared)
+        summary.slices_loaded += changes.slices
+        summary.slices_changed += changes.changed
+        kept += changes.kept
+    report("Loading days of events", len(stale), len(stale))
+    if kept:
+        summary.warnings.append(
+            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
+            f" loaded, and were kept as they were: {min(kept)} to {max(kept)}. If the source is"
+            f" right: personas load --restore --since {min(kept)} --until {max(kept)}"
+        )
+    emptied = sorted(filled - raw.days_with_events(connection, stale))
+    if emptied:
+        summary.warnings.append(
+            f"{len(emptied)} days had events and have none any more: {emptied[0]} to {emptied[-1]}"
+        )
+
+
+def _count(connection: raw.Connection, summary: LoadSummary) -> None:
+    def number(query: str) -> int:
+        return raw.scalar(connection, query)
+
+    summary.slices_total = number("select count(*) from raw.slices")
+    summary.duplicates = number("select sum(duplicate_count)::bigint from raw.slices")
+    summary.events = number("select count(*) from raw.events")
+    summary.rejected = number("select count(*) from raw.rejected_events")
+    summary.contents = number("select count(*) from raw.contents")
+    summary.users = number("select count(*) from raw.users")

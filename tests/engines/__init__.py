@@ -1,0 +1,1 @@
+"""The same models on Spark: macros and whole builds beside DuckDB."""

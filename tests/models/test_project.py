@@ -1,0 +1,189 @@
+"""For every model: layers, descriptions, contracts, grain; and thresholds that are checked."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dbt.contracts.graph.manifest import Manifest
+
+from service import Demo
+from viewer_personas.build import PROJECT, build, invoke, parse
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import create_raw_tables
+from viewer_personas.errors import CheckFailed, InputError
+
+# A layer reads from itself and from the layers before it.
+LAYERS = ["raw", "reference", "staging", "metrics", "personas", "activation"]
+
+
+@pytest.fixture(scope="module")
+def database(finished_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that was built on three months of a tiny demo."""
+    database = tmp_path_factory.mktemp("project") / "personas.duckdb"
+    shutil.copy(finished_demo.database, database)
+    return database
+
+
+@pytest.fixture(scope="module")
+def manifest(database: Path) -> Manifest:
+    return parse(database)
+
+
+def test_no_layer_reads_from_a_later_one(manifest: Manifest) -> None:
+    for node in [*manifest.nodes.values(), *manifest.exposures.values()]:
+        if node.resource_type not in ("model", "snapshot", "seed"):
+            continue
+        for name in node.depends_on_nodes if node.resource_type != "seed" else []:
+            read = manifest.nodes.get(name) or manifest.sources[name]
+            assert LAYERS.index(read.schema) <= LAYERS.index(node.schema), (
+                f"{node.schema}.{node.name} reads {read.schema}.{read.name}, a later layer"
+            )
+            assert read.schema != "raw" or node.schema == "staging" or read.name == "slices", (
+                f"{node.schema}.{node.name} reads raw.{read.name}: only staging does"
+            )
+
+
+def test_only_user_content_hours_reads_events(manifest: Manifest) -> None:
+    readers = [
+        node.name
+        for node in manifest.nodes.values()
+        if node.resource_type == "model"
+        and "model.viewer_personas.stg_events" in node.depends_on_nodes
+    ]
+    assert readers == ["user_content_hours"]
+
+
+def test_every_result_has_a_contract_and_a_tested_grain(manifest: Manifest) -> None:
+    tested = {
+        test.attached_node
+        for test in manifest.nodes.values()
+        if test.resource_type == "test" and test.test_metadata.name in ("grain", "unique")
+    }
+    for node in manifest.nodes.values():
+        if node.resource_type != "model" or node.schema == "staging":
+            continue
+        assert node.contract.enforced, f"{node.name} has no enforced contract"
+        assert node.unique_id in tested, f"no test proves the grain of {node.name}"
+        assert node.description.startswith("One row per "), f"{node.name}: what is one row?"
+
+
+def test_what_leaves_is_an_exposure(manifest: Manifest) -> None:
+    assert {exposure.name for exposure in manifest.exposures.values()} == {
+        "user_personas_files",
+        "user_personas_druid",
+        "persona_transitions_druid",
+        "churn_risk_druid",
+    }
+    for exposure in manifest.exposures.values():
+        assert exposure.description and exposure.owner.name
+
+
+def test_lineage_page_describes_every_model_and_every_column(
+    database: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    arguments = ["docs", "generate", "--static", "--target-path", str(tmp_path)]
+    # a copy, because dbt writes into the manifest that it runs
+    invoke(arguments, database, lambda *_: None, manifest=manifest.deepcopy())
+    page = (tmp_path / "static_index.html").read_text()
+    assert "user_personas" in page
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    catalog = json.loads((tmp_path / "catalog.json").read_text())
+    described = {**manifest["nodes"], **manifest["sources"]}
+    tables = {**catalog["nodes"], **catalog["sources"]}
+    assert len(tables) >= 30
+    missing = [
+        f"{name}.{column}" for name, table in tables.items()
+        for column in _undescribed(described[name], table)
+    ]  # fmt: skip
+    assert not missing
+
+
+def _undescribed(described: dict[str, Any], table: dict[str, Any]) -> list[str]:
+    columns = {name.lower(): column for name, column in described["columns"].items()}
+    found = [] if described["description"] else [""]
+    return found + [
+        name for name in table["columns"] if not columns.get(name.lower(), {}).get("description")
+    ]
+
+
+def test_every_threshold_is_declared_with_its_range() -> None:
+    variables = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    text = (PROJECT / "macros" / "definitions" / "thresholds.sql").read_text()
+    declared = re.findall(r"^        '(\w+)': \{$", text, re.MULTILINE)
+    thresholds = [name for name in variables if not name.endswith("_fields")]
+    assert sorted(declared) == sorted(thresholds)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ("{day_starts_at_hour: 13}", "day_starts_at_hour"),
+        ("{lookback_days: 100}", "lookback_days"),
+        ("{as_of_weekday: someday}", "as_of_weekday"),
+        ("{default_timezone: Berlin}", "default_timezone"),
+        ("{binge_min_episodes: many}", "binge_min_episodes"),
+        ("{exclusivity_method: loudest}", "exclusivity_method"),
+        ("{lookbak_days: 200}", "lookbak_days"),
+        ("[lookback_days]", "--vars"),
+        ("{lookback_days: ", "--vars"),
+    ],
+)
+def test_a_threshold_that_makes_no_sense_is_named_before_anything_runs(
+    database: Path, variables: str, named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        build(database, variables=variables)
+
+
+def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
+    database = tmp_path / "empty.duckdb"
+    with connect(database) as connection:
+        create_raw_tables(connection)
+    with pytest.raises(InputError, match="personas load"):
+        build(database)
+
+
+def test_rules_that_name_unknown_things_fail_with_the_row(database: Path, project: Path) -> None:
+    rules = project / "seeds" / "persona_rules.csv"
+    rules.write_text(rules.read_text() + "regular,1,9,28,activ_share,>=,0.5\n")
+    with pytest.raises(CheckFailed, match=r"clause: 9, window_days: 28, metric: activ_share"):
+        build(database)
+
+
+def test_thresholds_change_nothing_of_what_is_parsed(manifest: Manifest, tmp_path: Path) -> None:
+    """So that a process can parse once for builds with any --vars."""
+    variables = "{lookback_days: 200, exclusivity_method: sticky, as_of_weekday: wednesday}"
+    arguments = ["parse", "--vars", variables, "--target-path", str(tmp_path)]
+    parsed = invoke(arguments, Path("personas.duckdb"), lambda *_: None).result
+    with_variables, without = _nodes(parsed), _nodes(manifest)
+    # names only: the difference of two manifests takes minutes to print
+    assert with_variables.keys() == without.keys()
+    assert [name for name in without if with_variables[name] != without[name]] == []
+
+
+def _nodes(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {
+        name: {**node.to_dict(), "created_at": None}
+        for nodes in (manifest.nodes, manifest.sources, manifest.macros, manifest.exposures)
+        for name, node in nodes.items()
+    }
+
+
+def test_what_is_parsed_once_is_parsed_again_when_a_file_has_changed(project: Path) -> None:
+    database = Path("personas.duckdb")
+    before = parse(database)
+    personas = project / "seeds" / "personas.csv"
+    personas.write_text(personas.read_text(encoding="utf-8").replace("Binger", "Bingee"))
+    changed = {
+        name for name, node in parse(database).nodes.items()
+        if _checksum(node) != _checksum(before.nodes[name])
+    }  # fmt: skip
+    assert changed == {"seed.viewer_personas.personas"}
+
+
+def _checksum(node: Any) -> str:
+    return str(node.checksum.checksum)

@@ -1,0 +1,1 @@
+"""Programs for developers: linting, measuring, killing; run by make or by hand."""

@@ -1,0 +1,162 @@
+"""profiles/sources.yml: what is wrong is told in one message that names the file and the key."""
+
+from pathlib import Path
+
+import pytest
+
+from viewer_personas.errors import InputError
+from viewer_personas.sources.config import FileDocuments, FileEvents, load_sources
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sources.yml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def message_of(tmp_path: Path, text: str) -> str:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as raised:
+        load_sources(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert raised.value.exit_status == 2
+    return message.removeprefix(f"{path}: ")
+
+
+def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
+    sources = load_sources(
+        write(
+            tmp_path,
+            "events:   {driver: files, path: data/events/*.parquet, columns: {user_id: viewer, "
+            "content_id: asset, event_type: action, occurred_at: ts, watch_seconds: seconds}}\n"
+            "contents: {driver: files, path: data/contents.jsonl}\n"
+            "users:    {driver: files, path: [data/a.jsonl, data/b.jsonl], id: key}\n",
+        )
+    )
+    assert isinstance(sources.events, FileEvents)
+    assert sources.events.paths() == ["data/events/*.parquet"]
+    assert sources.events.columns.given()["user_id"] == "viewer"
+    assert sources.contents is not None and sources.contents.id is None
+    assert isinstance(sources.users, FileDocuments)
+    assert sources.users.paths() == ["data/a.jsonl", "data/b.jsonl"]
+
+
+EVENTS = "driver: files, path: e.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"events: {{{EVENTS}, colums: {{}}}}",
+            "events.colums: unknown key; did you mean columns?",
+        ),
+        (f"event: {{{EVENTS}}}", "event: unknown key; did you mean events?"),
+        ("events: {driver: files, pth: e.csv}", "events.pth: unknown key; did you mean path?"),
+        (
+            f"events: {{{EVENTS}, columns: {{usr_id: viewer}}}}",
+            "events.columns.usr_id: unknown key; did you mean user_id?",
+        ),
+        (
+            f"events: {{{EVENTS}, constants: {{user_id: x}}}}",
+            "events.constants.user_id: unknown key; known are event_type, content_id, device",
+        ),
+        (
+            f"events: {{{EVENTS}}}\ncontents: {{{EVENTS}, columns: {{}}}}",
+            "contents.columns: unknown key; known are driver, path, format, delimiter, id, "
+            "updated_at",
+        ),
+        (f"events: {{{EVENTS}}}\nfile: x", "file: unknown key; known are events, contents, users"),
+        ("events: {driver: files}", "events.path: is missing"),
+        ("events: {path: e.csv}", "events.driver: is missing"),
+        (f"contents: {{{EVENTS}}}", "events: is missing"),
+        (
+            "events: {driver: kafka, url: x}",
+            "events.driver: 'kafka' is no known driver: there are files and druid",
+        ),
+        (
+            "events: {driver: files, path: 5}",
+            "events.path: must be a path, a glob, or a list of them, not 5",
+        ),
+        (
+            "events: {driver: files, path: []}",
+            "events.path: is empty: give a path, a glob, or a list of them",
+        ),
+        (
+            f"events: {{{EVENTS}, constants: {{event_type: yes}}}}",
+            "events.constants.event_type: must be text, not True (put it in quotes)",
+        ),
+        (f"events: {{{EVENTS}, columns: {{user_id: ''}}}}", "events.columns.user_id: is empty"),
+        (
+            f"events: {{{EVENTS}, columns: viewer}}",
+            "events.columns: must be a mapping of keys to values, not 'viewer'",
+        ),
+        ("events: e.csv", "events: must be a mapping of keys to values, not 'e.csv'"),
+        (
+            f"events: {{{EVENTS}, format: xml}}",
+            "events.format: must be 'parquet', 'csv' or 'json', not 'xml'",
+        ),
+        (
+            f"events: {{{EVENTS}, epoch_unit: us}}",
+            "events.epoch_unit: must be 's' or 'ms', not 'us'",
+        ),
+        (
+            f"events: {{{EVENTS}, columns: {{device: d}}, constants: {{device: tv}}}}",
+            "events: device is in columns and in constants: remove one of the two",
+        ),
+        (
+            f"events: {{{EVENTS}, delimiter: ';;'}}",
+            'events.delimiter: must be one character, and no quote or line end, e.g. ";" or "\\t"',
+        ),
+        (
+            f"events: {{{EVENTS}, format: json, delimiter: ';'}}",
+            "events: delimiter is for csv, but format is json: remove one",
+        ),
+        ("events: [1", "not valid YAML in line 1: expected ',' or ']', but got '<stream end>'"),
+        ("a: 1\nb: {\n  c: 1\n  d: 2}", "not valid YAML in line 4"),
+        (
+            f"events: {{{EVENTS}}}\nevents: {{{EVENTS}}}",
+            "not valid YAML in line 1: the key events is there twice",
+        ),
+        ("", "must be a mapping with the key events (and contents, users)"),
+        ("- events", "must be a mapping with the key events (and contents, users)"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
+    assert message_of(tmp_path, text).startswith(message)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yml: no such file"):
+        load_sources(tmp_path / "none.yml")
+
+
+def test_a_folder_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_sources(tmp_path)
+    (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"binary\.yml: cannot be read"):
+        load_sources(tmp_path / "binary.yml")
+
+
+def test_variables_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENTS_FOLDER", "/data")
+    text = "events: {driver: files, path: ['${EVENTS_FOLDER}/x/*.csv', b.csv]}"
+    events = load_sources(write(tmp_path, text)).events
+    assert isinstance(events, FileEvents)
+    assert events.paths() == ["/data/x/*.csv", "b.csv"]
+
+
+def test_an_unset_variable_is_named_with_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    text = f"events: {{{EVENTS}, columns: {{user_id: '${{NOT_SET}}'}}}}"
+    message = "events.columns.user_id: the environment variable NOT_SET is not set"
+    assert message_of(tmp_path, text) == message
+    text = "events: {driver: files, path: [a.csv, '${NOT_SET}']}"
+    message = "events.path.1: the environment variable NOT_SET is not set"
+    assert message_of(tmp_path, text) == message
