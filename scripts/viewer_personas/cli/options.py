@@ -1,0 +1,145 @@
+"""The options of the commands: their types, names and help."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# --- of several commands -----------------------------------------------------------------------
+
+Sources = Annotated[
+    Path | None,
+    typer.Option(
+        "--sources",
+        help="Where events, contents and users come from, and which Druid is exported to (YAML)."
+        "  [default: profiles/sources.yml]",
+        show_default=False,
+    ),
+]
+Database = Annotated[
+    Path, typer.Option("--database", envvar="PERSONAS_DATABASE", help="The DuckDB file.")
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option("--since", formats=["%Y-%m-%d"], help="First UTC day to load.", metavar="DATE"),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option("--until", formats=["%Y-%m-%d"], help="Last UTC day to load.", metavar="DATE"),
+]
+Vars = Annotated[
+    str | None,
+    typer.Option(
+        "--vars", help="Thresholds for this run, such as '{lookback_days: 200}'.", metavar="YAML"
+    ),
+]
+FullRefresh = Annotated[
+    bool, typer.Option("--full-refresh", help="Build everything anew from what is loaded.")
+]
+To = Annotated[str, typer.Option("--to", help="Where to export to: files or druid.")]
+Exports = Annotated[
+    Path | None,
+    typer.Option(
+        "--exports",
+        help="Directory of the exported files.  [default: exports, beside the database]",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+# --- load --------------------------------------------------------------------------------------
+
+Restore = Annotated[
+    bool,
+    typer.Option(
+        "--restore",
+        help="Read the days whose events were pruned again, and take them as the source has"
+        " them; with --since.",
+    ),
+]
+LoadTo = Annotated[str, typer.Option("--to", help="duckdb, or parquet: files for Spark as well.")]
+LoadDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory",
+        help="Where the Parquet files go.  [default: warehouse, beside the database]",
+        show_default=False,
+    ),
+]
+
+# --- prune -------------------------------------------------------------------------------------
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")]
+
+# --- explain -----------------------------------------------------------------------------------
+
+User = Annotated[str, typer.Argument(metavar="USER", help="The viewer, as the service names them.")]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        "--as-of",
+        formats=["%Y-%m-%d"],
+        metavar="DATE",
+        help="Evaluation date; else the latest.",
+    ),
+]
+Persona = Annotated[
+    str | None,
+    typer.Option("--persona", help="Say of this persona why, or why not, clause by clause."),
+]
+
+# --- rules -------------------------------------------------------------------------------------
+
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="The rules.  [default: seeds/persona_rules.csv]",
+        show_default=False,
+    ),
+]
+PersonasFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--personas",
+        metavar="FILE",
+        help="The personas.  [default: seeds/personas.csv]",
+        show_default=False,
+    ),
+]
+PopulationDatabase = Annotated[
+    Path | None,
+    typer.Option(
+        "--database",
+        help="Also look for clauses that hold for nobody, or for everybody, in this database.",
+        show_default=False,
+    ),
+]
+Against = Annotated[
+    str,
+    typer.Option(
+        "--against",
+        metavar="REV|FILE|DIRECTORY",
+        help="The side before: seeds at a git revision, in a file or in a directory.",
+    ),
+]
+DiffFormat = Annotated[
+    str, typer.Option("--format", help="text, markdown (for a comment in CI) or json.")
+]
+Examples = Annotated[
+    int, typer.Option("--examples", min=0, help="Viewers named for each movement.")
+]
+
+# --- demo --------------------------------------------------------------------------------------
+
+DemoDirectory = Annotated[
+    Path, typer.Option("--directory", help="Where the demo service and its results go.")
+]
+Viewers = Annotated[int, typer.Option("--viewers", help="Number of viewers.")]
+Days = Annotated[int, typer.Option("--days", help="Number of days of events.")]
+Seed = Annotated[int, typer.Option("--seed", help="Another seed, another audience.")]
+Noise = Annotated[
+    float, typer.Option("--noise", help="How far viewers stray from their behaviour.")
+]
