@@ -111,7 +111,21 @@ def _model(project: Path, name: str) -> dict[str, Any]:
     model: dict[str, Any] = next(
         model for model in properties["models"] if model["name"] == path.stem
     )
+    for column in model["columns"]:
+        column["description"] = _shared(project, column.get("description", ""))
     return model
+
+
+def _shared(project: Path, description: str) -> str:
+    """A description, or the doc block of models/columns.md that it names."""
+    named = re.fullmatch(r"\{\{ doc\('(\w+)'\) \}\}", description)
+    if not named:
+        return description
+    text = (project / "models" / "columns.md").read_text(encoding="utf-8")
+    block = re.search(rf"\{{% docs {named[1]} %\}}\n(.*?)\n\{{% enddocs %\}}", text, re.DOTALL)
+    if not block:
+        raise InputError(f"models/columns.md: no block {named[1]}, which a column names")
+    return " ".join(block[1].split())
 
 
 def _grain(model: dict[str, Any]) -> list[str]:
@@ -163,7 +177,7 @@ def _kind(column: dict[str, Any]) -> str:
 
 
 def _is_never_null(column: dict[str, Any]) -> bool:
-    return "not_null" in column.get("data_tests", [])
+    return {"type": "not_null"} in column.get("constraints", [])
 
 
 def _meta(column: dict[str, Any]) -> dict[str, Any]:

@@ -58,16 +58,19 @@ def test_only_user_content_hours_reads_events(manifest: Manifest) -> None:
 
 
 def test_every_result_has_a_contract_and_a_tested_grain(manifest: Manifest) -> None:
-    tested = {
-        test.attached_node
+    tests = [
+        (test.attached_node, test.test_metadata.name)
         for test in manifest.nodes.values()
-        if test.resource_type == "test" and test.test_metadata.name in ("grain", "unique")
-    }
+        if test.resource_type == "test"
+    ]
+    tested = {node for node, name in tests if name in ("grain", "unique")}
+    checked = {node for node, name in tests if name == "columns_hold"}
     for node in manifest.nodes.values():
         if node.resource_type != "model" or node.schema == "staging":
             continue
         assert node.contract.enforced, f"{node.name} has no enforced contract"
         assert node.unique_id in tested, f"no test proves the grain of {node.name}"
+        assert node.unique_id in checked, f"no test checks the columns of {node.name}"
         assert node.description.startswith("One row per "), f"{node.name}: what is one row?"
 
 

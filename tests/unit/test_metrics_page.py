@@ -27,7 +27,7 @@ models:
               Came on 3 and 4 June.
               {second}
               active_days = 2
-        data_tests: [{test}]
+        constraints: [{constraint}]
       - {{name: input_version, description: Hash.}}
 """
 
@@ -36,13 +36,15 @@ def project(
     folder: Path,
     description: str = "Dates with activity.",
     second: str = "3 and 4 June.",
-    test: str = "not_null",
+    constraint: str = "{type: not_null}",
 ) -> Path:
     """A project of the models of the page, each with one metric."""
     for model in MODELS:
         path = folder / "models" / "metrics" / f"{model}.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = MODEL.format(name=path.stem, description=description, second=second, test=test)
+        text = MODEL.format(
+            name=path.stem, description=description, second=second, constraint=constraint
+        )
         path.write_text(text, encoding="utf-8")
     (folder / "docs").mkdir(exist_ok=True)
     return folder
@@ -75,10 +77,12 @@ def test_a_metric_with_less_than_three_lines_of_example_is_named(tmp_path: Path)
 
 
 def test_a_metric_that_may_be_null_must_say_what_null_means(tmp_path: Path) -> None:
-    """A not_null test is what makes a metric never null."""
+    """A not_null constraint is what makes a metric never null."""
     with pytest.raises(InputError, match="active_days: may be null"):
-        page(project(tmp_path, test="unique"))
-    assert "never null" not in page(project(tmp_path, "Days; null without any.", test="unique"))
+        page(project(tmp_path, constraint="{type: unique}"))
+    assert "never null" not in page(
+        project(tmp_path, "Days; null without any.", constraint="{type: unique}")
+    )
     assert "*bigint, days, never null*" in page(project(tmp_path))
 
 

@@ -109,10 +109,8 @@ def metrics(window_days: int) -> dict[str, Metric]:
 
 def window_lengths() -> list[int]:
     """The windows, in days."""
-    for test in _columns()["window_days"]["data_tests"]:
-        if isinstance(test, dict) and "accepted_values" in test:
-            return list(test["accepted_values"]["arguments"]["values"])
-    raise InputError("user_windows.yml: window_days has no accepted_values")
+    windows: list[int] = _columns()["window_days"]["config"]["meta"]["values"]
+    return windows
 
 
 def _columns() -> dict[str, Any]:
@@ -134,12 +132,9 @@ def _lookback_days(project: Path) -> int:
 
 def _metric(name: str, column: dict[str, Any], window_days: int) -> Metric:
     meta = column["config"]["meta"]
-    tests = column.get("data_tests", [])
-    minimum, maximum = -math.inf, math.inf
-    for test in tests:
-        if isinstance(test, dict) and "within" in test:
-            minimum = test["within"]["arguments"].get("minimum", minimum)
-            maximum = test["within"]["arguments"].get("maximum", maximum)
+    smallest, largest = meta.get("range", [None, None])
+    minimum = -math.inf if smallest is None else smallest
+    maximum = math.inf if largest is None else largest
     is_of_window = meta.get("in_window", True)
     if meta["unit"] == "share":
         maximum = min(maximum, 1)  # the test of a share may leave room for rounding
@@ -154,7 +149,7 @@ def _metric(name: str, column: dict[str, Any], window_days: int) -> Metric:
         unit=meta["unit"],
         is_of_window=is_of_window,
         is_whole=column["data_type"] in ("bigint", "integer"),
-        is_always_known="not_null" in tests,
+        is_always_known={"type": "not_null"} in column.get("constraints", []),
         minimum=minimum,
         maximum=maximum,
     )
