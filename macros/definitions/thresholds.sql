@@ -1,204 +1,201 @@
 {#
-    The thresholds: what each means, in which unit, which values make sense, and what moves with it.
-    `decides` names the partition list whose partitions are rebuilt when the value changes; none
-    where the value only decides which partitions there are.
+    The thresholds: what each means, in which unit, and which values make sense. A changed value
+    rebuilds the partitions of the models whose text, or a macro of theirs, names it
+    (definition_version).
 #}
 {% macro definitions() %}
     {{ return({
         'default_timezone': {
-            'decides': 'source_dates',
             'is': 'the time zone of viewers whose own is not known or not valid',
             'unit': 'IANA name',
         },
         'day_starts_at_hour': {
-            'decides': 'source_dates', 'minimum': 0, 'maximum': 12,
+            'minimum': 0, 'maximum': 12,
             'is': 'the local hour at which an activity date begins, so that a night is one day',
             'unit': 'hour',
         },
         'min_watch_seconds': {
-            'decides': 'activity_dates', 'minimum': 0,
+            'minimum': 0,
             'is': 'the watch time of a content on a day from which it counts as watched',
             'unit': 'seconds',
         },
         'lookback_days': {
-            'decides': 'as_of_dates', 'minimum': 168,
+            'minimum': 168,
             'is': 'how far back an evaluation date looks; twice the longest window at least',
             'unit': 'days',
         },
         'as_of_weekday': {
-            'decides': none,
             'choices': [
                 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'
             ],
             'is': 'the weekday of the weekly evaluation dates', 'unit': 'name of a weekday',
         },
         'as_of_history_weeks': {
-            'decides': none, 'minimum': 0, 'maximum': 520,
+            'minimum': 0, 'maximum': 520,
             'is': 'how many weekly evaluation dates are kept; 0 = the latest date only',
             'unit': 'weeks',
         },
         'period_gap_days': {
-            'decides': 'as_of_dates', 'minimum': 1, 'maximum': 27,
+            'minimum': 1, 'maximum': 27,
             'is': 'how many days may lie between two active dates of one activity period',
             'unit': 'days; 1 = consecutive dates',
         },
         'binge_min_episodes': {
-            'decides': 'as_of_dates', 'minimum': 2,
+            'minimum': 2,
             'is': 'how many episodes of a series within 24 hours make a binge', 'unit': 'episodes',
         },
         'spike_max_days': {
-            'decides': 'as_of_dates', 'minimum': 1,
+            'minimum': 1,
             'is': 'up to how many active days an activity period can be a spike, a mere visit',
             'unit': 'days',
         },
         'spike_max_watch_minutes': {
-            'decides': 'as_of_dates', 'minimum': 0, 'fractions': true,
+            'minimum': 0, 'fractions': true,
             'is': 'below which watch time an activity period can be a spike', 'unit': 'minutes',
         },
         'sleepy_min_days': {
-            'decides': 'as_of_dates', 'minimum': 2,
+            'minimum': 2,
             'is': 'how many inactive days in a row make a sleepy region', 'unit': 'days',
         },
         'ghost_min_spikes': {
-            'decides': 'as_of_dates', 'minimum': 2,
+            'minimum': 2,
             'is': 'how many spikes in a row make a ghost region', 'unit': 'spikes',
         },
         'ghost_min_gap_days': {
-            'decides': 'as_of_dates', 'minimum': 1,
+            'minimum': 1,
             'is': 'how many inactive days lie at least between two spikes of a ghost region',
             'unit': 'days; fewer than sleepy_min_days',
         },
         'ghost_min_days': {
-            'decides': 'as_of_dates', 'minimum': 1,
+            'minimum': 1,
             'is': 'how long a ghost region is at least, from its first to its last active date',
             'unit': 'days',
         },
         'ghost_max_genre_share': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'minimum': 0, 'maximum': 1, 'fractions': true,
             'is': 'up to which share of one genre a ghost region shows no clear interest',
             'unit': 'share of the touched titles that have a genre',
         },
         'ghost_min_titles': {
-            'decides': 'as_of_dates', 'minimum': 1,
+            'minimum': 1,
             'is': 'from how many touched titles on a share of a genre is taken as an interest',
             'unit': 'titles',
         },
         'morning_starts_at_hour': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'minimum': 0, 'maximum': 23,
             'is': 'the local hour at which the daypart morning begins and the night ends',
             'unit': 'hour',
         },
         'daytime_starts_at_hour': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'minimum': 0, 'maximum': 23,
             'is': 'the local hour at which the daypart daytime begins',
             'unit': 'hour; later than the morning',
         },
         'early_evening_starts_at_hour': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'minimum': 0, 'maximum': 23,
             'is': 'the local hour at which the daypart early evening begins',
             'unit': 'hour; later than the daytime',
         },
         'prime_time_starts_at_hour': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'minimum': 0, 'maximum': 23,
             'is': 'the local hour at which the daypart prime time begins',
             'unit': 'hour; later than the early evening',
         },
         'night_starts_at_hour': {
-            'decides': 'as_of_dates', 'minimum': 0, 'maximum': 23,
+            'minimum': 0, 'maximum': 23,
             'is': 'the local hour at which the daypart night begins, which lasts until the morning',
             'unit': 'hour; later than the prime time',
         },
         'peak_min_days': {
-            'decides': 'as_of_dates', 'minimum': 3,
+            'minimum': 3,
             'is': 'from how many watched days on a peak hour or weekday is named',
             'unit': 'days',
         },
         'genre_prior_titles': {
-            'decides': 'as_of_dates', 'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'fractions': true,
             'is': 'how many titles are added to what was watched of a genre and to what was expected',
             'unit': 'titles; one watched title lifts a genre to at most 1 + 1 / this',
         },
         'quality_max_share': {
-            'decides': none, 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'minimum': 0, 'maximum': 1, 'fractions': true,
             'is': 'up to which share suspicious data of a kind passes without a warning',
             'unit': 'share',
         },
         'exclusivity_method': {
-            'decides': 'persona_dates',
             'choices': ['priority', 'strongest', 'rarest', 'sticky', 'riskiest'],
             'is': 'which of several matching personas a viewer gets', 'unit': 'name of a method',
         },
         'forecast_max_weeks': {
-            'decides': 'persona_dates', 'minimum': 1, 'maximum': 52,
+            'minimum': 1, 'maximum': 52,
             'is': 'up to how many weeks a forecast tells the length of a spell; longer ones are alike',
             'unit': 'weeks',
         },
         'forecast_prior_steps': {
-            'decides': 'persona_dates', 'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'fractions': true,
             'is': 'how many steps of the persona at large are added to those of a week of its spells',
             'unit': 'steps: one viewer from one weekly date to the next',
         },
         'exclusivity_benchmark_dates': {
-            'decides': none, 'minimum': 1, 'maximum': 521,
+            'minimum': 1, 'maximum': 521,
             'is': 'on how many of the latest evaluation dates the methods of choosing are compared',
             'unit': 'evaluation dates; churn needs twice churn_horizon_days of them and more',
         },
         'drift_baseline_weeks': {
-            'decides': 'persona_dates', 'minimum': 1, 'maximum': 520,
+            'minimum': 1, 'maximum': 520,
             'is': 'how far before an evaluation date the date lies that drift compares it with',
             'unit': 'weeks',
         },
         'churn_horizon_days': {
-            'decides': 'outcome_dates', 'minimum': 7, 'maximum': 182,
+            'minimum': 7, 'maximum': 182,
             'is': 'how many days without activity after an evaluation date are churn',
             'unit': 'days',
         },
         'churn_recency_bands': {
-            'decides': 'persona_dates', 'edges': true,
+            'edges': true,
             'is': 'where the bands of days since the last activity begin, within which viewers '
                 ~ 'share a risk of churn',
             'unit': 'days; the first band begins at 0',
         },
         'churn_spell_bands': {
-            'decides': 'persona_dates', 'edges': true,
+            'edges': true,
             'is': 'where the bands of days with the same persona begin, within which viewers '
                 ~ 'share a risk of churn',
             'unit': 'days; the first band begins at 0',
         },
         'churn_prior_viewers': {
-            'decides': 'risk_dates', 'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'fractions': true,
             'is': 'how many viewers who churn as their parent group does are added to a group',
             'unit': 'viewers; the more, the closer are the risks of small groups to their parents',
         },
         'churn_low_odds_ratio': {
-            'decides': 'risk_dates', 'minimum': 0, 'maximum': 1, 'fractions': true,
+            'minimum': 0, 'maximum': 1, 'fractions': true,
             'is': 'up to which odds of churn, against the odds of the whole audience, risk is low',
             'unit': 'ratio of odds',
         },
         'churn_high_odds_ratio': {
-            'decides': 'risk_dates', 'minimum': 1, 'fractions': true,
+            'minimum': 1, 'fractions': true,
             'is': 'from which odds of churn, against the odds of the whole audience, risk is high',
             'unit': 'ratio of odds',
         },
         'raw_retention_days': {
-            'decides': none, 'minimum': 0,
+            'minimum': 0,
             'is': 'how many days of raw events are kept; older ones are dropped by personas prune '
                 ~ 'once the roll-ups are made of them',
             'unit': 'days; 0 = all',
         },
         'history_retention_days': {
-            'decides': none, 'minimum': 0,
+            'minimum': 0,
             'is': 'how many days of roll-ups are kept; older ones are given up by personas prune',
             'unit': 'days; 0 = all',
         },
         'events_at_once': {
-            'decides': none, 'minimum': 1,
+            'minimum': 1,
             'is': 'of how many events a roll-up is made at a time, in whole days; on DuckDB, where '
                 ~ 'fewer take less memory',
             'unit': 'events; a day with more is counted in parts of quarters of an hour',
         },
         'viewer_days_at_once': {
-            'decides': none, 'minimum': 1,
+            'minimum': 1,
             'is': 'how many rows of user_days, counted for each evaluation date, the metrics and '
                 ~ 'matches of some dates are made of at a time; on DuckDB, where fewer take less '
                 ~ 'memory',

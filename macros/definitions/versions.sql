@@ -1,39 +1,93 @@
 {#
-    A hash of how the partitions of a list are computed: the thresholds that decide them and the SQL
-    text of the models on the list and of all they read, up to the models of another list.
-    The macros' text is not in dbt's graph: formula_version() stands for it.
+    A hash of how partitions are computed, for the models that go by one version of a list: the text
+    of these models, of what they read (up to the lists, and to models that go by another version)
+    and of the macros that all of these reach on this engine, and each threshold that the texts
+    name. Comments and spaces are left out, so that they rebuild nothing.
+
+    A list is not in it: what a list tells of a partition is part of the versions it gives.
 #}
-{% macro definition_version(partition_list) %}
+{% macro definition_version(partition_list, version='input_version') %}
     {% if not execute %}{{ return('') }}{% endif %}
-    {% set parts = [formula_version()] %}
-    {% for name, definition in definitions() | dictsort if definition.decides == partition_list %}
+    {% set parts = [] %}
+    {% for unique_id, text in definition_texts(partition_list, version) | dictsort %}
+        {% do parts.append(unique_id ~ '=' ~ text) %}
+    {% endfor %}
+    {% set named = modules.re.findall("\\bvar\\( *['\"](\\w+)", parts | join('\n')) %}
+    {% for name in definitions() | sort if name in named %}
         {% do parts.append(name ~ '=' ~ var(name)) %}
-    {% endfor %}
-    {% set found = {} %}
-    {% set pending = [] %}
-    {% for node in graph.nodes.values() if node.resource_type == 'model' %}
-        {% if node.config.meta.get('partition_list') == partition_list %}
-            {% do pending.append(node.unique_id) %}
-        {% endif %}
-    {% endfor %}
-    {# A list that grows while it is read: each model met adds the models that it reads. #}
-    {% for unique_id in pending if unique_id not in found %}
-        {% set node = graph.nodes.get(unique_id) %}
-        {% if node and node.resource_type == 'model'
-            and node.config.meta.get('partition_list', partition_list) == partition_list %}
-            {% do found.update({unique_id: node.raw_code}) %}
-            {% do pending.extend(node.depends_on.nodes) %}
-        {% endif %}
-    {% endfor %}
-    {% for unique_id, raw_code in found | dictsort %}
-        {% do parts.append(unique_id ~ '=' ~ raw_code) %}
     {% endfor %}
     {{ return(local_md5(parts | join('\n'))) }}
 {% endmacro %}
 
-{# The md5 of engine.sql, formulas.sql and rules.sql; a test compares it. Changing it, as the
-   test asks after a change of a formula, rebuilds every partition. #}
-{% macro formula_version() %}{{ return('2287cc40b1cec709058a61eddc1c1da6') }}{% endmacro %}
+{# The texts that a version of a list stands for, by the unique_id of the model or macro. #}
+{% macro definition_texts(partition_list, version) %}
+    {% set lists, found, pending = [], {}, [] %}
+    {% for node in graph.nodes.values() if node.config.meta.get('partition_list') %}
+        {% do lists.append(node.config.meta.partition_list) %}
+        {% if goes_by(node, partition_list, version) %}{% do pending.append(node.unique_id) %}{% endif %}
+    {% endfor %}
+    {# A list that grows while it is read: each text adds what it reads and calls. #}
+    {% for unique_id in pending if unique_id not in found %}
+        {% if unique_id.startswith('macro.') %}
+            {% set macro = macro_of_project(unique_id) %}
+            {% if macro %}
+                {% do found.update({unique_id: without_comments(macro.macro_sql)}) %}
+                {% do pending.extend(macro.depends_on.macros) %}
+            {% endif %}
+        {% else %}
+            {% set node = graph.nodes.get(unique_id) %}
+            {% if node and node.resource_type == 'model' and node.name not in lists
+                and goes_by(node, partition_list, version) %}
+                {% do found.update({unique_id: without_comments(node.raw_code)}) %}
+                {% do pending.extend(node.depends_on.nodes + node.depends_on.macros) %}
+            {% endif %}
+        {% endif %}
+    {% endfor %}
+    {{ return(found) }}
+{% endmacro %}
+
+{# Whether a model goes by a version of a list; one that is not partitioned goes by any. #}
+{% macro goes_by(node, partition_list, version) %}
+    {% set meta = node.config.meta %}
+    {{ return(
+        meta.get('partition_list', partition_list) == partition_list
+        and (
+            'partition_list' not in meta
+            or meta.get('partition_version', 'input_version') == version
+        )
+    ) }}
+{% endmacro %}
+
+{#
+    The macro of an id; none for those of dbt and its adapters, and for those that say which
+    partitions are built, when and how many at a time, but not what is in them.
+#}
+{% macro macro_of_project(unique_id) %}
+    {% set package, name = unique_id.split('.')[1:] %}
+    {% if package not in ['dbt', 'dbt_' ~ target.type] %}
+        {# the node behind a macro is not in dbt's graph; tests/models/test_versions.py relies on it #}
+        {% set macro = context[package][name].macro %}
+        {% if not modules.re.match(
+            'macros/(partitions/|definitions/|engine/partitions[.]sql)', macro.original_file_path
+        ) %}
+            {{ return(macro) }}
+        {% endif %}
+    {% endif %}
+    {{ return(none) }}
+{% endmacro %}
+
+{#
+    A text of SQL and Jinja without comments, and with one space or line break where there are
+    several. What is in quotes stays as it is, and so does a comment that Jinja is in: dbt runs it.
+#}
+{% macro without_comments(text) %}
+    {% set comment = '[{]#.*?#[}]' %}
+    {% set line = '--(?:' ~ comment ~ '|[{](?![{%#])|[^{\\n])*' %}
+    {% set kept = "(?s)('(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"|" ~ line ~ '[{][{%][^\\n]*)' %}
+    {% set text = modules.re.sub(kept ~ '|' ~ comment ~ '|' ~ line, '\\1', text) %}
+    {% set text = modules.re.sub(kept ~ '|[ ]*(\\n)\\s*|([ ])[ ]+', '\\1\\2\\3', text) %}
+    {{ return(text | trim) }}
+{% endmacro %}
 
 {# One hash of all rows of a seed: a changed row is a changed definition. #}
 {% macro seed_version(seed, columns) -%}

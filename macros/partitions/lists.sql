@@ -7,24 +7,24 @@
         {%- set at_once = partitions_at_once(
             model.config.meta.partition_list, first_missing_partition()
         ) if model.config.meta.get('in_batches') -%}
-        {%- if at_once -%}
-            {{ partition.column }} in (
-                select {{ partition.column }}
-                from {{ partition.list }}
-                where {{ lacks_entry() }}
+        {{ partition.column }} in (
+            select {{ partition.column }}
+            from {{ partition.list }}
+            where {{ lacks_entry() }}
+            {%- if at_once %}
                 order by 1 asc nulls last
                 limit {{ at_once }}
-            )
-        {%- else -%}
-            {{ lacks_entry() }}
-        {%- endif -%}
+            {%- endif %}
+        )
     {%- endif -%}
 {%- endmacro %}
 
-{# A condition on the rows of the partition list: does the ledger not know this partition? #}
+{# A condition on the rows of the partition list: is this partition wanted, and the ledger does not
+   know it? #}
 {% macro lacks_entry() -%}
     {%- set partition = partition_settings() -%}
-    {{ partition.column }} not in (
+    {{ partition.version }} is not null
+    and {{ partition.column }} not in (
         select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
     )
 {%- endmacro %}

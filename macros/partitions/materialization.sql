@@ -1,14 +1,17 @@
 {#
     The one incremental pattern (docs/architecture.md): the materialization `partitioned`.
 
-    A partitioned model names its partition list in `meta.partition_list` (source_dates,
-    activity_dates, as_of_dates, persona_dates, outcome_dates, risk_dates) and reads from that list
-    only the rows that `needs_building()`. The list says which partitions are wanted and at which
-    input_version; metrics.partition_ledger says which ones the table holds. A run forgets the
-    ledger's entries that are stale, deletes the partitions that have no entry, and builds and
-    records what the ledger lacks: all at once, so that what partitions have in common is computed
-    once; or, where they have nothing in common and are large (`meta.in_batches`), as many at a time
-    as fit into memory.
+    A partitioned model names its partition list in `meta.partition_list` and reads from that list
+    only the rows that `needs_building()`. The list says in its meta by which column it partitions
+    (`partition_column`), and in its rows which partitions are wanted and in which version. A model
+    may go by another column of the list (its own `partition_column`) and by another version
+    (`partition_version`): where the list gives none, it wants no partition.
+
+    metrics.partition_ledger says which partitions the table holds. A run forgets the ledger's
+    entries that are stale, deletes the partitions that have no entry, and builds and records what
+    the ledger lacks: all at once, so that what partitions have in common is computed once; or,
+    where they have nothing in common and are large (`meta.in_batches`), as many at a time as fit
+    into memory.
 
     On DuckDB all this is one transaction. On Spark each step is a statement, and the order makes up
     for it: an entry is forgotten before its partition is touched and recorded after it, so that a
@@ -75,21 +78,25 @@
     {% endif %}
 {% endmacro %}
 
-{# What a partitioned model declares: its list, its partition column and its version column. #}
+{#
+    What a partitioned model goes by: a list, its partition column (that of the list unless the
+    model has another) and its version column.
+#}
 {% macro partition_settings() %}
     {% set meta = model.config.meta %}
+    {% set list = node_read(meta.partition_list) %}
     {{ return({
         'list': ref(meta.partition_list),
-        'column': partition_column(meta.partition_list),
+        'column': meta.get('partition_column', list.config.meta.partition_column),
         'version': meta.get('partition_version', 'input_version'),
         'ledger_rows': "model = '" ~ this.schema ~ "." ~ this.identifier ~ "'",
         'name': "'" ~ this.schema ~ "." ~ this.identifier ~ "'",
     }) }}
 {% endmacro %}
 
-{# source_dates → source_date; personas and risks are partitioned by as_of_date, too. #}
-{% macro partition_column(partition_list) %}
-    {{ return(
-        'as_of_date' if partition_list in ['persona_dates', 'risk_dates'] else partition_list[:-1]
-    ) }}
+{# The node of a model that the model which is running reads, whatever the package is called. #}
+{% macro node_read(name) %}
+    {% for unique_id in model.depends_on.nodes if unique_id.split('.')[2] == name %}
+        {{ return(graph.nodes[unique_id]) }}
+    {% endfor %}
 {% endmacro %}

@@ -1,11 +1,19 @@
 {# What persona rules may speak of, and how they are said in business words. Both come from the
    column `meta` in the YAML of user_windows, so that a new metric is described in one place. #}
 
+{# The columns of user_windows, whatever the package is called. #}
+{% macro columns_of_user_windows() %}
+    {% for node in graph.nodes.values()
+        if node.resource_type == 'model' and node.name == 'user_windows' %}
+        {{ return(node.columns) }}
+    {% endfor %}
+{% endmacro %}
+
 {# The metrics that a rule may name: the columns of user_windows with `meta.words`, in order. #}
 {% macro rule_metrics() %}
     {% set metrics = [] %}
     {% if execute %}
-        {% set columns = graph.nodes['model.viewer_personas.user_windows'].columns %}
+        {% set columns = columns_of_user_windows() %}
         {% for name, column in columns.items() if column.config.meta.get('words') %}
             {% do metrics.append(name) %}
         {% endfor %}
@@ -17,7 +25,7 @@
    value, operator, threshold and window_days. #}
 {% macro clause_phrase() %}
     {% if execute %}
-        {% set columns = graph.nodes['model.viewer_personas.user_windows'].columns %}
+        {% set columns = columns_of_user_windows() %}
         case metric
             {% for metric in rule_metrics() -%}
                 when '{{ metric }}' then '{{ columns[metric].config.meta.words }}'
@@ -63,7 +71,7 @@
 
 {# The metrics of a unit, quoted, for an IN list. #}
 {% macro metrics_in(unit) -%}
-    {%- for name, column in graph.nodes['model.viewer_personas.user_windows'].columns.items()
+    {%- for name, column in columns_of_user_windows().items()
         if column.config.meta.get('unit') == unit -%}
         {{ ', ' if not loop.first }}'{{ name }}'
     {%- endfor -%}

@@ -127,6 +127,7 @@ select
     md5(
         concat_ws(
             '|',
+            activity_by_date.lookback_start,
             activity_by_date.activity_version,
             coalesce(subscriptions_by_date.subscription_version, '-'),
             '{{ definition_version("as_of_dates") }}'

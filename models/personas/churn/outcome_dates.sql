@@ -79,5 +79,10 @@ select
     as_of_date,
     outcome_date,
     input_version,
-    md5(concat_ws('|', input_version, persona_version)) as history_version
+    md5(
+        concat_ws(
+            '|', input_version, persona_version,
+            '{{ definition_version("outcome_dates", "history_version") }}'
+        )
+    ) as history_version
 from with_input_version

@@ -38,8 +38,13 @@ select
     persona_dates.previous_as_of_date,
     persona_dates.input_version,
     -- who a viewer was before is part of the result, so every earlier date is an input
-    md5({{ joined_text("concat_ws('|', earlier.as_of_date, earlier.input_version)") }})
-        as history_version
+    md5(
+        concat_ws(
+            '|',
+            {{ joined_text("concat_ws('|', earlier.as_of_date, earlier.input_version)") }},
+            '{{ definition_version("persona_dates", "history_version") }}'
+        )
+    ) as history_version
 from persona_dates
 inner join persona_dates as earlier on persona_dates.as_of_date >= earlier.as_of_date
 group by

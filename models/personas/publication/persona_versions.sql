@@ -71,8 +71,9 @@ select
             '|', personas.seed_version, rules.seed_version, event_types.seed_version,
             time_zones.seed_version,
             {% for list in ['source_dates', 'activity_dates', 'as_of_dates', 'persona_dates'] -%}
-                '{{ definition_version(list) }}'{{ ',' if not loop.last }}
+                '{{ definition_version(list) }}',
             {% endfor -%}
+            '{{ definition_version("persona_dates", "history_version") }}'
         )
     ) as rules_version,
     persona_dates.input_version,
