@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import yaml
 
+import compiled
 from reference.definitions import Event, Persona, Row, Rule, Vars, World
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary
@@ -224,13 +225,26 @@ class Service:
         """`personas load`."""
         return load(load_sources(self.folder / "sources.yml"), self.database)
 
-    def build(self, variables: Vars | None = None, **options: Any) -> BuildSummary:
+    def build(
+        self, variables: Vars | None = None, *selected: str, full_refresh: bool = False
+    ) -> BuildSummary:
+        """The tables that `personas build` makes, by the SQL that dbt compiles (compiled.py)."""
+        variables = variables or Vars()
+        return compiled.build(
+            self.database,
+            vars(variables),
+            as_yaml(variables),
+            full_refresh=full_refresh,
+            selected=selected,
+        )
+
+    def build_by_dbt(self, variables: Vars | None = None, **options: Any) -> BuildSummary:
         """`personas build` without the data tests; `variables` are passed where they differ."""
         given = as_yaml(variables) if variables else None
         return build_step.build(self.database, variables=given, **{"tests": False, **options})
 
-    def build_only(self, *selected: str, variables: Vars | None = None) -> None:
-        """Build what dbt's --select names, for a test that looks at nothing else."""
+    def build_only_by_dbt(self, *selected: str, variables: Vars | None = None) -> None:
+        """`dbt build --select`, for a test of what dbt itself does."""
         arguments = ["build", "--select", *selected]
         given = as_yaml(variables) if variables else None
         if given:
@@ -238,6 +252,12 @@ class Service:
         manifest = build_step.parse(self.database, tests=False)
         result = build_step.invoke(arguments, self.database, lambda *_: None, manifest=manifest)
         assert result.success, result
+
+    def build_only(
+        self, *selected: str, variables: Vars | None = None, full_refresh: bool = False
+    ) -> None:
+        """Build what dbt's --select would name, for a test that looks at nothing else."""
+        self.build(variables, *selected, full_refresh=full_refresh)
 
     def run(self, variables: Vars | None = None) -> BuildSummary:
         """Load and build."""

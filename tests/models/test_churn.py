@@ -35,7 +35,7 @@ CHURN_TABLES = [
     "personas.user_personas",
 ]
 NO_LATER_OUTCOME = (
-    (REPOSITORY / "tests" / "churn_risk_knows_no_later_outcome.sql")
+    (REPOSITORY / "tests" / "singular" / "churn_risk_knows_no_later_outcome.sql")
     .read_text(encoding="utf-8")
     .replace("{{ ref('churn_rates') }}", "personas.churn_rates")
 )

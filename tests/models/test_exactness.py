@@ -52,14 +52,15 @@ def test_partitions_are_built_as_many_at_a_time_as_the_vars_say(
         for hour in (12, 13)
     }
     service.write_events("all", events)
-    service.run(Vars(events_at_once=50, viewer_days_at_once=130))
+    service.load()
+    service.build_by_dbt(Vars(events_at_once=50, viewer_days_at_once=130))
     dates = len(service.tables()["metrics.as_of_dates"])
     log = (tmp_path / "logs" / "dbt.log").read_text(encoding="utf-8")
     statements = Counter(re.findall(r'insert into "service"\."(\w+"\."\w+)"', log))
     assert statements['metrics"."user_content_hours'] == 3, "25 of 60 days at a time"
     assert statements['metrics"."user_windows'] == -(-dates // 2) > 1, "60 viewer days a date"
     assert statements['metrics"."activity_periods'] == 1, "what dates have in common is done once"
-    assert service.rebuilt(service.build(Vars(events_at_once=50))) == {}
+    assert service.rebuilt(service.build_by_dbt(Vars(events_at_once=50))) == {}
 
 
 def test_a_day_of_many_events_is_counted_in_parts_to_the_same_hours(
@@ -83,10 +84,10 @@ def test_a_day_of_many_events_is_counted_in_parts_to_the_same_hours(
     service.write_events("all", events)
     service.load()
     query = "select * from metrics.user_content_hours order by all"
-    service.build_only("+user_content_hours")
+    service.build_only_by_dbt("+user_content_hours")
     at_once = service.rows(query)
     service.execute("delete from metrics.user_content_hours")
-    service.build_only("+user_content_hours", variables=Vars(events_at_once=100))
+    service.build_only_by_dbt("+user_content_hours", variables=Vars(events_at_once=100))
     assert repr(service.rows(query)) == repr(at_once)
     assert sum(row["event_count"] for row in at_once) == len(events)
 

@@ -222,12 +222,12 @@ def test_a_changed_definition_stops_before_it_loses_what_it_cannot_build(
     before = service.tables()
     for variables, full_refresh in ((OTHER_CLOCK, False), (VARS, True)):
         with pytest.raises(CheckFailed, match=f"days from {FIRST_DAY} .*--restore --since"):
-            service.build(variables, full_refresh=full_refresh)
+            service.build_by_dbt(variables, full_refresh=full_refresh)
         after = service.tables()
         kept = [{name: tables[name] for name in PARTITIONS} for tables in (before, after)]
         assert differences(*kept) == {}
     with pytest.raises(CheckFailed, match="--restore"):
-        service.build(OTHER_CLOCK)
+        service.build_by_dbt(OTHER_CLOCK)
     with pytest.raises(InputError, match="not built yet"):
         pruned(service, {"raw_retention_days": 5})
 

@@ -115,14 +115,15 @@ def write(service: Service, history: History) -> None:
         connection.execute("delete from personas.persona_choices")
         connection.executemany(
             "insert into personas.persona_choices by name select $1 as as_of_date,"
-            " $2 as user_id, $3 as persona, $4 as persona_since",
+            " $2 as user_id, $3 as persona, $4 as persona_since, 0 as match_count,"
+            " [] as all_matches, '-' as input_version",
             choices,
         )
 
 
-def run_models(service: Service, *options: str) -> dict[str, list[Row]]:
+def run_models(service: Service, *, full_refresh: bool = False) -> dict[str, list[Row]]:
     """Build the models of TABLES from what is in persona_choices."""
-    service.build_only(*MODELS, *options)
+    service.build_only(*MODELS, full_refresh=full_refresh)
     return {name: rows for name, rows in service.tables().items() if name in TABLES}
 
 
@@ -203,7 +204,7 @@ def test_the_histories_have_every_kind_of_spell(told: Told) -> None:
 
 def test_week_by_week_gives_the_tables_of_a_full_refresh(told: Told) -> None:
     service, _, tables = told
-    assert differences(tables, run_models(service, "--full-refresh")) == {}
+    assert differences(tables, run_models(service, full_refresh=True)) == {}
 
 
 def test_without_everything_after_a_date_its_partitions_are_the_same(told: Told) -> None:
@@ -212,7 +213,7 @@ def test_without_everything_after_a_date_its_partitions_are_the_same(told: Told)
     last = history.dates[-4]
     cut_service = service.copy(service.folder.parent / f"cut_{last}")
     write(cut_service, history.up_to(last))
-    cut = run_models(cut_service, "--full-refresh")
+    cut = run_models(cut_service, full_refresh=True)
     past = {
         name: [row for row in tables[name] if row["as_of_date"] <= last] for name in PARTITIONED
     }
