@@ -9,7 +9,7 @@ tables and the ledger that dbt gives.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,10 @@ class Step:
     columns: dict[str, str]
     """Name and type, with its constraint."""
 
-    meta: dict[str, Any]
+    partition: dict[str, str] = field(default_factory=dict)
+    """Of a partitioned model: its list, its partition column and its version column."""
+
+    in_batches: bool = False
     key: str = ""
     checked: tuple[str, ...] = ()
     """Of a snapshot: the column of its key, and those of which a change is a new row."""
@@ -140,7 +143,7 @@ def _steps(database: Path, given: str | None, known: _Known) -> list[Step]:
         assert result.success, result
         texts = {run.node.unique_id: run.node.compiled_code for run in result.result.results}
         _compiled[key] = [
-            _step(manifest.nodes[name], texts.get(name, "")) for name in _order(manifest)
+            _step(manifest.nodes[name], texts.get(name, ""), manifest) for name in _order(manifest)
         ]
     return _compiled[key]
 
@@ -155,12 +158,28 @@ def _order(manifest: "Manifest") -> list[str]:
     return [name for name in TopologicalSorter(reads).static_order() if name in nodes]
 
 
-def _step(node: Any, sql: str) -> Step:
+def _partition(node: Any, manifest: "Manifest") -> dict[str, str]:
+    meta = node.config.meta
+    if "partition_list" not in meta:
+        return {}
+    [listed] = [
+        manifest.nodes[read]
+        for read in node.depends_on_nodes
+        if read.split(".")[2] == meta["partition_list"]
+    ]
+    return {
+        "list": f"{listed.schema}.{listed.alias}",
+        "column": meta.get("partition_column", listed.config.meta["partition_column"]),
+        "version": meta.get("partition_version", "input_version"),
+    }
+
+
+def _step(node: Any, sql: str, manifest: "Manifest") -> Step:
     config = node.config
     table = f"{node.schema}.{node.alias}"
     if node.resource_type == "seed":
         path = build_step.PROJECT / node.original_file_path
-        return Step(node.name, (), table, "seed", str(path), dict(config.column_types), {})
+        return Step(node.name, (), table, "seed", str(path), dict(config.column_types))
     return Step(
         name=node.name,
         reads=tuple(
@@ -172,7 +191,8 @@ def _step(node: Any, sql: str) -> Step:
         kind=str(config.materialized),
         sql=sql,
         columns={column.name: _declared(column) for column in node.columns.values()},
-        meta=dict(config.meta),
+        partition=_partition(node, manifest),
+        in_batches=bool(config.meta.get("in_batches")),
         key=str(config.get("unique_key") or ""),
         checked=tuple(config.get("check_cols") or ()),
     )
@@ -248,8 +268,7 @@ def _build_partitions(
     full_refresh: bool,
 ) -> None:
     """Forget and delete what is stale, then build and record what is missing, batch by batch."""
-    listed, column = _list(step.meta)
-    version = step.meta.get("partition_version", "input_version")
+    listed, column, version = (step.partition[name] for name in ("list", "column", "version"))
     kept = "select cast(null as date) where false"
     if _exists(connection, step.table) and not full_refresh:
         kept = f"""
@@ -272,7 +291,7 @@ def _build_partitions(
         columns = ", ".join(f"{name} {kind}" for name, kind in step.columns.items())
         connection.execute(f"create or replace table {step.table} ({columns})")
     lacking = (
-        f"select {column} from {listed} where {column} not in"
+        f"select {column} from {listed} where {version} is not null and {column} not in"
         f" (select partition_date from {LEDGER} where model = '{step.table}') order by 1"
     )
     while missing := _dates(connection, lacking):
@@ -296,21 +315,13 @@ def _build_partitions(
         )
 
 
-def _list(meta: dict[str, Any]) -> tuple[str, str]:
-    """The partition list of a model, and the column that it is partitioned by."""
-    name = meta["partition_list"]
-    schema = "metrics" if name in ("source_dates", "activity_dates", "as_of_dates") else "personas"
-    column = "as_of_date" if name in ("persona_dates", "risk_dates") else name.removesuffix("s")
-    return f"{schema}.{name}", column
-
-
 def _at_once(
     connection: duckdb.DuckDBPyConnection, step: Step, first: Any, variables: dict[str, Any]
 ) -> int | None:
     """How many partitions are built at a time; None for all that are missing."""
-    if not step.meta.get("in_batches"):
+    if not step.in_batches:
         return None
-    if step.meta["partition_list"] in ("source_dates", "activity_dates"):
+    if step.partition["column"] in ("source_date", "activity_date"):
         query = f"""
             select count(*)
             from (
