@@ -7,7 +7,7 @@ BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-servers test lint format docs metrics-page persona-pages robustness
+.PHONY: help setup demo demo-servers test proof lint format docs metrics-page persona-pages robustness
 .PHONY: distributions compare-methods compare-clusters compare-dataframes compare-engines
 .PHONY: benchmark benchmark-retention kill-test clean
 
@@ -39,10 +39,16 @@ demo: setup  ## Generate a small streaming service and find its personas
 demo-servers: setup  ## The demo out of a real Druid and a MongoDB server, and into Druid again
 	$(BIN)/python tests/tools/demo_servers.py
 
-# A file's tests share what they build, and each process starts servers of its own. It is three
-# processes on two cores, because servers are waited for.
-test: .venv/.installed-for-tests lint  ## Lint and run every test
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+# A file's tests share what they build.
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+
+test: .venv/.installed-for-tests lint  ## Lint and run what a change needs, in minutes
+	$(PYTEST) -n 2 -m "not proof"
+
+# Three processes on two cores, because servers are waited for, and each has servers of its own.
+proof: .venv/.installed-for-tests  ## Run the rest: all histories, Spark, Druid, MongoDB, kills
+	PERSONAS_SUITE=proof $(PYTEST) -n 3 -m "proof or histories"
+	$(BIN)/python tests/tools/kill_and_recover.py --times 3
 
 lint: setup  ## Check style, types and SQL
 	$(BIN)/ruff check

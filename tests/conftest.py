@@ -12,15 +12,19 @@ from service import DEMO, Demo, Service
 from viewer_personas import build as build_step
 from viewer_personas.cli.app import app
 
-FIRST = [Path(__file__).parent / folder for folder in ("engines", "servers")]
+WITH_JAVA = [Path(__file__).parent / folder for folder in ("engines", "servers")]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of all tests, put first what takes longest in one process, and what waits for servers."""
+    """What needs Java is proof, and goes first: it takes longest in one process, or waits."""
 
     def is_later(item: pytest.Item) -> list[bool]:
-        return [folder not in item.path.parents for folder in FIRST]
+        return [folder not in item.path.parents for folder in WITH_JAVA]
 
+    for item in items:
+        if not all(is_later(item)):
+            item.add_marker(pytest.mark.proof)
     items.sort(key=is_later)
 
 

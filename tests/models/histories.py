@@ -527,14 +527,18 @@ def everything(folder: Folder) -> Events:
 # --- examples -----------------------------------------------------------------------------------
 
 
+SCALE = 5 if os.environ.get("PERSONAS_SUITE") == "proof" else 1
+"""How many times as many examples `make proof` takes as `make test`."""
+
+
 def examples(number: int) -> settings:
-    """So many examples, which cost several builds each: the same in CI every time.
+    """`number` × SCALE examples, which cost several builds each: the same in CI every time.
 
     They are not shrunk, because that takes hundreds of builds: PERSONAS_SHRINK=1 asks for it.
     """
     phases = [Phase.explicit, Phase.reuse, Phase.generate]
     return settings(
-        max_examples=number,
+        max_examples=number * SCALE,
         deadline=None,
         derandomize="CI" in os.environ,
         print_blob=True,

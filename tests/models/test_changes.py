@@ -357,6 +357,7 @@ def state(service: Service, documents: object) -> State:
     return State(personas, {row["source_date"]: row["version"] for row in slices}, None, documents)
 
 
+@pytest.mark.histories
 def test_any_delivery_after_an_export_gives_the_changes_of_the_reference(
     manifest: "Manifest",
 ) -> None:

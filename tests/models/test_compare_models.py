@@ -32,6 +32,7 @@ weekender,5,1,28,active_days,<,2
 """
 
 
+@pytest.mark.histories
 def test_the_models_agree_with_a_second_implementation(project: Path) -> None:
     rules = project / "seeds" / "persona_rules.csv"
     rules.write_text(rules.read_text(encoding="utf-8").rstrip() + MORE_RULES, encoding="utf-8")

@@ -181,6 +181,7 @@ def test_files_that_are_gone_take_no_day_whose_events_were_dropped(service: Serv
         load(load_sources(service.folder / "sources.yml"), service.database, restore=True)
 
 
+@pytest.mark.histories
 def test_any_order_of_late_events_prunings_and_lost_files_gives_the_slices_of_one_load() -> None:
     """Of a step: on which days late events come, how many first days are pruned after it, and how
     many of these lose their files then."""
