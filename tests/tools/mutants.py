@@ -115,7 +115,8 @@ MUTANTS = [
     Mutant("words_of_a_share", f"{PACKAGE}/rules/words.py",
            "100 * ", "10 * ", (UNITS, "tests/unit")),
     Mutant("repeated_ids", f"{PACKAGE}/database/raw.py",
-           "duplicates = _remove_duplicates(connection, days)", "duplicates: dict[date, int] = {}", ("tests/unit/test_load.py",)),
+           "duplicates = _remove_duplicates(connection, days)", "duplicates: dict[date, int] = {}",
+           ("tests/unit/test_load.py",)),
 ]  # fmt: skip
 
 
