@@ -15,6 +15,7 @@ import yaml
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report, create_raw_tables, scalar
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.project import PACKAGED, work_folder
 from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = PACKAGED
+"""The dbt project that commands work with; `--project` sets another (see cli/options.py)."""
 DATABASE = "personas.duckdb"  # of a demo, in its directory
 
 
@@ -167,15 +169,20 @@ def invoke(
 @contextmanager
 def _environment(database: Path) -> Iterator[None]:
     """profiles.yml reads the database from the environment; put back what was there."""
-    before = os.environ.get("PERSONAS_DATABASE")
-    os.environ["PERSONAS_DATABASE"] = str(database.resolve())
+    settings = {"PERSONAS_DATABASE": str(database.resolve())}
+    if folder := work_folder(PROJECT):
+        settings["DBT_TARGET_PATH"] = os.environ.get("DBT_TARGET_PATH", str(folder / "target"))
+        settings["DBT_LOG_PATH"] = os.environ.get("DBT_LOG_PATH", str(folder / "logs"))
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PERSONAS_DATABASE"]
-        else:
-            os.environ["PERSONAS_DATABASE"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def default_variables(project: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 import typer
 
-from viewer_personas.build import PROJECT, BuildSummary, parse
+from viewer_personas import build as build_step
+from viewer_personas.build import BuildSummary, parse
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
@@ -21,6 +22,7 @@ from viewer_personas.errors import InputError, PersonasError
 from viewer_personas.export.export import check_target
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
+from viewer_personas.project import init as write_settings
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
 from viewer_personas.rules.catalogue import (
@@ -43,9 +45,8 @@ from viewer_personas.summary import database_contents
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Explainable viewer personas from the raw events of a streaming service.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 rules_app = typer.Typer(
     no_args_is_help=True, help="The rules: check them, and see whom a change of them moves."
@@ -53,8 +54,21 @@ rules_app = typer.Typer(
 app.add_typer(rules_app, name="rules")
 
 
+@app.callback()
+def personas(version: options.Version = False) -> None:
+    """Explainable viewer personas from the raw events of a streaming service."""
+
+
+@app.command()
+def init(folder: options.InitFolder) -> None:
+    """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
+    written, kept = write_settings(folder)
+    typer.echo("\n".join(text.init_lines(folder, written, kept)))
+
+
 @app.command()
 def load(
+    project: options.Project = None,
     sources: options.Sources = None,
     database: options.Database = DEFAULT_DATABASE,
     since: options.Since = None,
@@ -87,6 +101,7 @@ def load(
 
 @app.command()
 def build(
+    project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     full_refresh: options.FullRefresh = False,
     variables: options.Vars = None,
@@ -99,6 +114,7 @@ def build(
 
 @app.command()
 def export(
+    project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     to: options.To = "files",
     sources: options.Sources = None,
@@ -112,6 +128,7 @@ def export(
 
 @app.command()
 def prune(
+    project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     variables: options.Vars = None,
     dry_run: options.DryRun = False,
@@ -124,6 +141,7 @@ def prune(
 
 @app.command()
 def run(
+    project: options.Project = None,
     sources: options.Sources = None,
     database: options.Database = DEFAULT_DATABASE,
     since: options.Since = None,
@@ -142,6 +160,7 @@ def run(
 @app.command()
 def explain(
     user: options.User,
+    project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     as_of: options.AsOf = None,
     persona: options.Persona = None,
@@ -165,6 +184,7 @@ def explain(
 
 @rules_app.command("check")
 def rules_check(
+    project: options.Project = None,
     rules: options.RulesFile = None,
     personas: options.PersonasFile = None,
     database: options.PopulationDatabase = None,
@@ -194,6 +214,7 @@ def rules_check(
 @rules_app.command("diff")
 def rules_diff_command(
     against: options.Against,
+    project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     text_format: options.DiffFormat = "text",
     examples: options.Examples = 3,
@@ -275,7 +296,7 @@ def _load(
 
 
 def _sources(file: Path | None) -> Sources:
-    return load_sources(file or PROJECT / "profiles" / "sources.yml")
+    return load_sources(file or build_step.PROJECT / "profiles" / "sources.yml")
 
 
 def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSummary:

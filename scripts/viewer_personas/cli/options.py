@@ -1,12 +1,44 @@
 """The options of the commands: their types, names and help."""
 
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from viewer_personas import build as build_step
+from viewer_personas.database.connection import DEFAULT_DATABASE
+from viewer_personas.project import compose
+
 # --- of several commands -----------------------------------------------------------------------
+
+
+def use_project(context: typer.Context, folder: Path | None) -> Path | None:
+    """Work with the settings of a folder: its dbt project, and its files as defaults."""
+    if folder:
+        before = build_step.PROJECT
+        context.call_on_close(lambda: setattr(build_step, "PROJECT", before))
+        build_step.PROJECT = compose(folder)
+        context.default_map = {
+            "database": str(folder / DEFAULT_DATABASE),
+            "sources": str(folder / "sources.yml"),
+        }
+    return folder
+
+
+Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project",
+        help="The folder of a service's own settings, as `personas init` writes it.",
+        envvar="PERSONAS_PROJECT",
+        metavar="DIR",
+        is_eager=True,
+        callback=use_project,
+        show_default=False,
+    ),
+]
 
 Sources = Annotated[
     Path | None,
@@ -47,6 +79,24 @@ Exports = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+# --- personas, init ----------------------------------------------------------------------------
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(f"personas {version('viewer-personas')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
+]
+InitFolder = Annotated[
+    Path, typer.Argument(help="The folder; files that it has stay as they are.", metavar="DIR")
+]
 
 # --- load --------------------------------------------------------------------------------------
 

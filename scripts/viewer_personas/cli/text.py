@@ -274,3 +274,14 @@ def _how_clearly(strength: float | None) -> str:
 def _clause_line(clause: Clause) -> str:
     mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
     return f"  {mark} {escape(clause.words)}"
+
+
+def init_lines(folder: Path, written: list[Path], kept: list[Path]) -> list[str]:
+    """What `personas init` did, and what comes next."""
+    lines = [f"Wrote  {path}" for path in written] + [f"Kept   {path}" for path in kept]
+    return [
+        *lines,
+        "",
+        f"Say in {folder / 'sources.yml'} where your data is. Then:",
+        f"personas run --project {folder}",
+    ]

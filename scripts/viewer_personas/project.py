@@ -1,0 +1,176 @@
+"""The dbt project: where it lies, and a service's own settings in front of it.
+
+In a checkout the dbt project is the checkout; in a wheel it lies inside the package. A service's
+own settings lie in a folder of the service:
+
+    sources.yml               where events, contents and users come from
+    vars.yml                  thresholds that differ from their defaults
+    seeds/event_types.csv     what the service's event types mean
+    seeds/personas.csv        the personas, and their words
+    seeds/persona_rules.csv   the rules
+
+`compose` puts the two together into a dbt project in `.personas` of that folder: links to models
+and macros, the service's seeds where it has them, and dbt_project.yml with its vars. So an upgrade
+of the package touches none of the service's files.
+"""
+
+import csv
+import difflib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from viewer_personas.errors import InputError
+
+INSIDE = Path(__file__).parent / "dbt"
+CHECKOUT = Path(__file__).resolve().parents[2]
+PACKAGED = INSIDE if INSIDE.is_dir() else CHECKOUT
+"""The dbt project as it is shipped."""
+
+HIDDEN = ".personas"
+OWN_SEEDS = ("event_types", "personas", "persona_rules")
+LINKED = ("macros", "models", "tests", "profiles")
+SOURCES = """\
+# Where events, contents and users come from. Paths are relative to this file; secrets come from
+# the environment as ${NAME}. On the left of `columns` are our names, on the right the service's;
+# a name that is the same may be left out.
+events:
+  driver: files
+  path: data/events/*.parquet    # .parquet, .csv, .json, .jsonl; text also as .gz
+  columns:
+    user_id: user_id
+    event_type: event_type
+    occurred_at: occurred_at     # a timestamp, ISO 8601 text (no zone is UTC), or a number
+    content_id: content_id
+    watch_seconds: watch_seconds
+  # epoch_unit: ms               # s or ms, for a time that is a number
+contents:
+  driver: files
+  path: data/contents.jsonl
+  # id: content_id               # default: _id, else content_id
+users:
+  driver: files
+  path: data/users.jsonl
+  # id: user_id                  # default: _id, else user_id
+"""
+
+
+def work_folder(project: Path) -> Path | None:
+    """Where dbt keeps what it knows between runs; None in a checkout, where it is target/."""
+    if project == INSIDE:
+        return Path.cwd() / HIDDEN
+    return project.parent if project.parent.name == HIDDEN else None
+
+
+def init(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Write the settings that the folder does not have; what was written, and what was kept."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the service's settings.")
+    texts = {
+        Path("sources.yml"): SOURCES,
+        Path("vars.yml"): _vars_text(),
+        Path(".gitignore"): f"{HIDDEN}/\nexports/\n*.duckdb\n*.duckdb.wal\n*.duckdb.tmp/\n",
+        **{
+            Path("seeds") / f"{name}.csv": (PACKAGED / "seeds" / f"{name}.csv").read_text(
+                encoding="utf-8"
+            )
+            for name in OWN_SEEDS
+        },
+    }
+    written, kept = [], []
+    for name, text in texts.items():
+        path = folder / name
+        if path.exists():
+            kept.append(path)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written, kept
+
+
+def compose(folder: Path) -> Path:
+    """The dbt project with the settings of a folder; only what has changed is written.
+
+    Raises `InputError` where the folder has no sources.yml, a var is unknown, or a seed does not
+    have the columns that this version reads.
+    """
+    if not (folder / "sources.yml").is_file():
+        raise InputError(
+            f"{folder}: has no sources.yml, so it is no folder of a service."
+            f" `personas init {folder}` writes one."
+        )
+    settings = yaml.safe_load((PACKAGED / "dbt_project.yml").read_text(encoding="utf-8"))
+    settings["vars"] |= _own_vars(folder / "vars.yml", settings["vars"])
+    project = folder.resolve() / HIDDEN / "project"
+    (project / "seeds").mkdir(parents=True, exist_ok=True)
+    for name in LINKED:
+        _link(project / name, PACKAGED / name)
+    for path in sorted((PACKAGED / "seeds").iterdir()):
+        own = folder.resolve() / "seeds" / path.name
+        is_own = path.stem in OWN_SEEDS and own.exists()
+        if is_own:
+            _check_columns(own, path)
+        _link(project / "seeds" / path.name, own if is_own else path)
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    written = project / "dbt_project.yml"
+    if not written.exists() or written.read_text(encoding="utf-8") != text:
+        written.write_text(text, encoding="utf-8")
+    return project
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+
+
+def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(own, dict):
+        raise InputError(f"{path}: expected lines such as `lookback_days: 200`")
+    for name in own:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"{path}: unknown variable {name}{hint}")
+    return own
+
+
+def _check_columns(own: Path, shipped: Path) -> None:
+    columns, wanted = _header(own), _header(shipped)
+    missing = [name for name in wanted if name not in columns]
+    unknown = [name for name in columns if name not in wanted]
+    if missing or unknown:
+        problems = [f"the column {name} is missing" for name in missing]
+        problems += [f"the column {name} is unknown" for name in unknown]
+        raise InputError(f"{own}: {'; '.join(problems)}. This version has {', '.join(wanted)}.")
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _vars_text() -> str:
+    settings = yaml.safe_load((PACKAGED / "dbt_project.yml").read_text(encoding="utf-8"))
+    lines = [
+        "# Thresholds and mappings that differ from their defaults, which stand here as comments.",
+        '# What each means, its unit and range: docs/architecture.md, "What a change rebuilds".',
+    ]
+    for line in yaml.safe_dump(settings["vars"], sort_keys=False).splitlines():
+        lines.append(f"# {line}")
+    return "\n".join(lines) + "\n"
