@@ -1,8 +1,8 @@
 {#
     A hash of how partitions are computed, for the models that go by one version of a list: the text
-    of these models, of what they read (up to the lists, and to models that go by another version)
-    and of the macros that all of these reach on this engine, and each threshold that the texts
-    name. Comments and spaces are left out, so that they rebuild nothing.
+    and the contract of these models, of what they read (up to the lists, and to models that go by
+    another version) and of the macros that all of these reach on this engine, and each threshold
+    that the texts name. Comments and spaces are left out, so that they rebuild nothing.
 
     A list is not in it: what a list tells of a partition is part of the versions it gives.
 #}
@@ -38,12 +38,25 @@
             {% set node = graph.nodes.get(unique_id) %}
             {% if node and node.resource_type == 'model' and node.name not in lists
                 and goes_by(node, partition_list, version) %}
-                {% do found.update({unique_id: without_comments(node.raw_code)}) %}
+                {% do found.update({
+                    unique_id: without_comments(node.raw_code) ~ contract_text(node)
+                }) %}
                 {% do pending.extend(node.depends_on.nodes + node.depends_on.macros) %}
             {% endif %}
         {% endif %}
     {% endfor %}
     {{ return(found) }}
+{% endmacro %}
+
+{# The columns that a contract promises: a table is made anew where one has another type or constraint. #}
+{% macro contract_text(node) %}
+    {% set columns = [] %}
+    {% for column in node.columns.values() if node.config.contract.enforced %}
+        {% do columns.append(
+            ([column.name, column.data_type] + column.constraints | map(attribute='type') | list) | join(' ')
+        ) %}
+    {% endfor %}
+    {{ return('\n' ~ columns | sort | join('\n') if columns else '') }}
 {% endmacro %}
 
 {# Whether a model goes by a version of a list; one that is not partitioned goes by any. #}

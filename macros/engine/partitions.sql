@@ -1,6 +1,6 @@
 {#
     The engine's half of the partition pattern (macros/partitions): the ledger, how many
-    partitions are built at a time, and what is done to them. `kept` are dates.
+    partitions are built at a time, and what is done to them.
 #}
 
 {% macro create_ledger(ledger, columns) %}
@@ -24,29 +24,24 @@
     using parquet partitioned by (model)
 {% endmacro %}
 
-{# Forget the entries of a model but those of the kept partitions. #}
-{% macro forget_partitions(ledger, model_condition, kept) %}
-    {{- return(adapter.dispatch('forget_partitions')(ledger, model_condition, kept)) -}}
+{# Forget the entries of a model but those of the partitions that the query `kept` gives; all of them
+   where there is none. #}
+{% macro forget_partitions(kept) %}{{ return(adapter.dispatch('forget_partitions')(kept)) }}{% endmacro %}
+{% macro duckdb__forget_partitions(kept) %}
+    {% do run_query(
+        'delete from ' ~ partition_ledger() ~ ' where ' ~ partition_settings().ledger_rows
+        ~ (' and partition_date not in (' ~ kept ~ ')' if kept else '')
+    ) %}
 {% endmacro %}
-{% macro duckdb__forget_partitions(ledger, model_condition, kept) %}
-    delete from {{ ledger }}
-    where {{ model_condition }}
-    {% if kept %}
-        and partition_date not in ({{ date_literals(kept) }})
-    {% endif %}
+{% macro spark__forget_partitions(kept) %}
+    {% set ledger_rows = partition_settings().ledger_rows %}
+    {% do run_query(
+        'insert overwrite ' ~ partition_ledger() ~ ' by name select /*+ coalesce(1) */ * from '
+        ~ partition_ledger() ~ ' where ' ~ ledger_rows ~ ' and partition_date in (' ~ kept ~ ')'
+        if kept else
+        'alter table ' ~ partition_ledger() ~ ' drop if exists partition (' ~ ledger_rows ~ ')'
+    ) %}
 {% endmacro %}
-{% macro spark__forget_partitions(ledger, model_condition, kept) %}
-    {% if kept %}
-        insert overwrite {{ ledger }} by name
-        select /*+ coalesce(1) */ * from {{ ledger }}
-        where {{ model_condition }} and partition_date in ({{ date_literals(kept) }})
-    {% else %}
-        alter table {{ ledger }} drop if exists partition ({{ model_condition }})
-    {% endif %}
-{% endmacro %}
-{% macro date_literals(dates) -%}
-    {%- for date in dates -%} date '{{ date }}'{{ ', ' if not loop.last }} {%- endfor -%}
-{%- endmacro %}
 
 {# A table without rows, of the columns that a model declares; for partitioned models by what they are
    partitioned. #}
@@ -67,27 +62,25 @@
     ) %}
 {% endmacro %}
 
-{# Take every partition that is not kept out of a table. #}
-{% macro delete_partitions(relation, partition_by, kept) %}
-    {{- return(adapter.dispatch('delete_partitions')(relation, partition_by, kept)) -}}
-{% endmacro %}
-{% macro duckdb__delete_partitions(relation, partition_by, kept) %}
+{# Take every partition that has no entry in the ledger out of a table. #}
+{% macro delete_partitions(table) %}{{ return(adapter.dispatch('delete_partitions')(table)) }}{% endmacro %}
+{% macro duckdb__delete_partitions(table) %}
     {% do run_query(
-        'delete from ' ~ relation ~ ' where ' ~ partition_by ~ ' not in ('
-        ~ date_literals(kept) ~ ')'
+        'delete from ' ~ table ~ ' where ' ~ partition_settings().column ~ ' not in ('
+        ~ recorded_partitions() ~ ')'
     ) %}
 {% endmacro %}
-{% macro spark__delete_partitions(relation, partition_by, kept) %}
+{% macro spark__delete_partitions(table) %}
     {% set kept_folders = [] %}
-    {% for date in kept %}
-        {% do kept_folders.append(partition_by ~ '=' ~ date) %}
+    {% for row in run_query(recorded_partitions()) %}
+        {% do kept_folders.append(partition_settings().column ~ '=' ~ row[0]) %}
     {% endfor %}
     {% set dropped = [] %}
-    {% for row in run_query('show partitions ' ~ relation) if row[0] not in kept_folders %}
+    {% for row in run_query('show partitions ' ~ table) if row[0] not in kept_folders %}
         {% do dropped.append('partition (' ~ row[0] | replace('=', " = '") ~ "')") %}
     {% endfor %}
     {% if dropped %}
-        {% do run_query('alter table ' ~ relation ~ ' drop if exists ' ~ dropped | join(', ')) %}
+        {% do run_query('alter table ' ~ table ~ ' drop if exists ' ~ dropped | join(', ')) %}
     {% endif %}
 {% endmacro %}
 

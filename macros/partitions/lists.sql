@@ -24,9 +24,14 @@
 {% macro lacks_entry() -%}
     {%- set partition = partition_settings() -%}
     {{ partition.version }} is not null
-    and {{ partition.column }} not in (
-        select partition_date from {{ partition_ledger() }} where {{ partition.ledger_rows }}
-    )
+    and {{ partition.column }} not in ({{ recorded_partitions() }})
+{%- endmacro %}
+
+{# The partitions of the model that the ledger knows, as a query. #}
+{% macro recorded_partitions() -%}
+    select partition_date
+    from {{ partition_ledger() }}
+    where {{ partition_settings().ledger_rows }}
 {%- endmacro %}
 
 {# The first date of which the ledger lacks the partition, as a query. #}
@@ -46,22 +51,49 @@
     {{ return(load_relation(this) is not none and not should_full_refresh()) }}
 {% endmacro %}
 
-{# The partitions that the table holds whole and in the wanted version. #}
-{% macro kept_partitions() %}
+{# Each partition that the list, the ledger or the table knows: do the three agree on it? The number
+   of rows tells a partition that somebody deleted by hand. #}
+{% macro compared_partitions() %}
     {% set partition = partition_settings() %}
-    select ledger.partition_date
-    from {{ partition_ledger() }} as ledger
-    inner join {{ partition.list }} as wanted
-        on ledger.partition_date = wanted.{{ partition.column }}
-        and ledger.input_version = wanted.{{ partition.version }}
-    left join (
+    select
+        partition_date,
+        coalesce(
+            wanted.input_version = ledger.input_version
+            and ledger.row_count = coalesce(present.row_count, 0),
+            false
+        ) as is_kept
+    from (
+        select {{ partition.column }} as partition_date, {{ partition.version }} as input_version
+        from {{ partition.list }}
+        where {{ partition.version }} is not null
+    ) as wanted
+    full outer join (
+        select partition_date, input_version, row_count
+        from {{ partition_ledger() }}
+        where {{ partition.ledger_rows }}
+    ) as ledger using (partition_date)
+    full outer join (
         select {{ partition.column }} as partition_date, count(*) as row_count
         from {{ this }}
         group by {{ partition.column }}
-    ) as present
-        on ledger.partition_date = present.partition_date
-    where ledger.{{ partition.ledger_rows }}
-        and ledger.row_count = coalesce(present.row_count, 0)
+    ) as present using (partition_date)
+{% endmacro %}
+
+{# How many partitions are kept as they are, and how many are not. #}
+{% macro partition_counts() %}
+    {% if holds_partitions() %}
+        select
+            count(case when is_kept then 1 end) as kept,
+            count(case when not is_kept then 1 end) as stale
+        from ({{ compared_partitions() }}) as compared
+    {% else %}
+        select 0 as kept, 0 as stale
+    {% endif %}
+{% endmacro %}
+
+{# The partitions that the table holds whole and in the wanted version. #}
+{% macro kept_partitions() %}
+    select partition_date from ({{ compared_partitions() }}) as compared where is_kept
 {% endmacro %}
 
 {# What the ledger is to say of the partitions that were built just now. #}

@@ -7,11 +7,11 @@
     may go by another column of the list (its own `partition_column`) and by another version
     (`partition_version`): where the list gives none, it wants no partition.
 
-    metrics.partition_ledger says which partitions the table holds. A run forgets the ledger's
-    entries that are stale, deletes the partitions that have no entry, and builds and records what
-    the ledger lacks: all at once, so that what partitions have in common is computed once; or,
-    where they have nothing in common and are large (`meta.in_batches`), as many at a time as fit
-    into memory.
+    metrics.partition_ledger says which partitions the table holds. Where list, ledger and table
+    agree, a run is done with the model. Otherwise it forgets the ledger's entries that are stale,
+    deletes the partitions that have no entry, and builds and records what the ledger lacks: all at
+    once, so that what partitions have in common is computed once; or, where they have nothing in
+    common and are large (`meta.in_batches`), as many at a time as fit into memory.
 
     On DuckDB all this is one transaction. On Spark each step is a statement, and the order makes up
     for it: an entry is forgotten before its partition is touched and recorded after it, so that a
@@ -23,32 +23,32 @@
 {% materialization partitioned, default %}
     {% set partition = partition_settings() %}
     {% set table = this.incorporate(type='table') %}
-    {% set kept = [] %}
-    {% if holds_partitions() %}
-        {% do kept.extend(run_query(kept_partitions()).columns[0].values()) %}
-    {% endif %}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do get_assert_columns_equivalent(compiled_code) %}
-    {% call statement('main') %}
-        {{ forget_partitions(partition_ledger(), partition.ledger_rows, kept) }}
+    {% call statement('main', fetch_result=True) %}
+        {{ partition_counts() }}
     {% endcall %}
-    {% if kept %}
-        {% do delete_partitions(table, partition.column, kept) %}
-    {% else %}
-        {% set existing = load_relation(this) %}
-        {% if existing %}
-            {% do adapter.drop_relation(existing) %}
+    {% set kept, stale = load_result('main').data[0] %}
+    {% if stale or not kept %}
+        {% do get_assert_columns_equivalent(compiled_code) %}
+        {% do forget_partitions(kept_partitions() if kept) %}
+        {% if kept %}
+            {% do delete_partitions(table) %}
+        {% else %}
+            {% set existing = load_relation(this) %}
+            {% if existing %}
+                {% do adapter.drop_relation(existing) %}
+            {% endif %}
+            {% do create_empty_table(table, partition.column) %}
         {% endif %}
-        {% do create_empty_table(table, partition.column) %}
+        {% for _ in range(missing_partitions()) %}
+            {% do insert_partitions(table, partition.column, compiled_code) %}
+            {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
+            {% if not missing_partitions() %}{% break %}{% endif %}
+        {% endfor %}
     {% endif %}
-    {% for _ in range(missing_partitions()) %}
-        {% do insert_partitions(table, partition.column, compiled_code) %}
-        {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
-        {% if not missing_partitions() %}{% break %}{% endif %}
-    {% endfor %}
-    {% do apply_grants(table, config.get('grants'), should_revoke=kept | length > 0) %}
+    {% do apply_grants(table, config.get('grants'), should_revoke=kept > 0) %}
     {% do persist_docs(table, model) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
