@@ -63,17 +63,3 @@
         else cast(array() as array<string>)
     end
 {%- endmacro %}
-
-{# The objects of a JSON list, each as a JSON document. #}
-{% macro json_documents(document, path) %}
-    {{- return(adapter.dispatch('json_documents')(document, path)) -}}
-{% endmacro %}
-{% macro duckdb__json_documents(document, path) -%}
-    case json_type({{ document }}, '$.{{ path }}')
-        when 'ARRAY' then json_extract({{ document }}, '$.{{ path }}[*]')
-        else cast([] as json[])
-    end
-{%- endmacro %}
-{% macro spark__json_documents(document, path) -%}
-    from_json(get_json_object({{ document }}, '$.{{ path }}'), 'array<string>')
-{%- endmacro %}

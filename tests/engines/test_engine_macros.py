@@ -78,12 +78,6 @@ QUERIES = {
     "json_texts": f"""
         select number, {{{{ each_of(json_texts('document', 'a')) }}}} as a
         from ({DOCUMENT_ROWS}) order by number, a nulls last""",
-    "json_documents": f"""
-        select number, {{{{ json_text('part', 'b') }}}} as b
-        from (
-            select number, {{{{ each_of(json_documents('document', 'a')) }}}} as part
-            from ({DOCUMENT_ROWS}) where number = 14
-        ) order by number, b nulls last""",
     "dates": f"""
         select number,
             cast({{{{ plus_days('day', 1) }}}} as string) as next,

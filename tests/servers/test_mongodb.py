@@ -237,7 +237,7 @@ def test_tables_are_those_of_a_load_of_files(shop: Shop) -> None:
 
 def staging(database: Path) -> list[list[tuple[Any, ...]]]:
     """Everything that the models make directly of documents."""
-    views = ["stg_contents", "stg_content_availability", "stg_users"]
+    views = ["stg_contents", "stg_users"]
     invoke(["run", "--select", *views], database, lambda *_: None)
     with duckdb.connect(str(database), read_only=True) as connection:
         return [
