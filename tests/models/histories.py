@@ -527,18 +527,22 @@ def everything(folder: Folder) -> Events:
 # --- examples -----------------------------------------------------------------------------------
 
 
-SCALE = 5 if os.environ.get("PERSONAS_SUITE") == "proof" else 1
-"""How many times as many examples `make proof` takes as `make test`."""
+IS_PROOF = os.environ.get("PERSONAS_SUITE") == "proof"
+
+
+def by_suite(test: int, proof: int) -> int:
+    """How many examples there are: some in `make test`, more in `make proof`."""
+    return proof if IS_PROOF else test
 
 
 def examples(number: int) -> settings:
-    """`number` × SCALE examples, which cost several builds each: the same in CI every time.
+    """So many examples, which cost several builds each: the same in CI every time.
 
     They are not shrunk, because that takes hundreds of builds: PERSONAS_SHRINK=1 asks for it.
     """
     phases = [Phase.explicit, Phase.reuse, Phase.generate]
     return settings(
-        max_examples=number * SCALE,
+        max_examples=number,
         deadline=None,
         derandomize="CI" in os.environ,
         print_blob=True,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from histories import CATALOGUE, STEPS, Delivery, deliveries, examples, temporary_folder, worlds
+from histories import (
+    CATALOGUE,
+    STEPS,
+    Delivery,
+    by_suite,
+    deliveries,
+    examples,
+    temporary_folder,
+    worlds,
+)
 from histories import World as Histories
 from reference.changes import State, membership_changes
 from reference.definitions import Event, Row
@@ -363,7 +372,7 @@ def test_any_delivery_after_an_export_gives_the_changes_of_the_reference(
 ) -> None:
     shown: set[str] = set()
 
-    @examples(3)
+    @examples(by_suite(2, 12))
     @given(worlds(16, (60, 95)), deliveries())
     def changes_are_those_of_the_reference(world: Histories, delivery: Delivery) -> None:
         with temporary_folder() as folder:

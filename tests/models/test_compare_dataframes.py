@@ -19,6 +19,7 @@ from bench.dataframes import (
 )
 from viewer_personas.demo import service as demo
 
+pytestmark = pytest.mark.proof
 VARIETY = """
     select
         count(*) filter (watch_minutes is null), count(*) filter (interactions = 0),

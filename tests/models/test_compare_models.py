@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 
-from histories import World, examples, temporary_folder, worlds
+from histories import World, by_suite, examples, temporary_folder, worlds
 from reference.compare import drift, exclusivity_benchmark
 from reference.definitions import Row
 from service import GRAINS, Service, seed
@@ -38,7 +38,7 @@ def test_the_models_agree_with_a_second_implementation(project: Path) -> None:
     rules.write_text(rules.read_text(encoding="utf-8").rstrip() + MORE_RULES, encoding="utf-8")
     met: Counter[str] = Counter()
 
-    @examples(2)
+    @examples(by_suite(1, 6))
     @given(worlds(VIEWERS, (DAYS,)))
     def models_agree(world: World) -> None:
         with temporary_folder() as folder:

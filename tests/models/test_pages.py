@@ -18,6 +18,7 @@ from viewer_personas.demo.service import generate
 from viewer_personas.errors import InputError
 from viewer_personas.rules.words import read_personas
 
+pytestmark = pytest.mark.proof
 VIEWERS = 300
 
 

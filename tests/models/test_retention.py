@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histories import CATALOGUE, examples, temporary_folder
+from histories import CATALOGUE, by_suite, examples, temporary_folder
 from reference.definitions import Event, Row, Vars
 from service import PARTITIONS, Events, Service, as_yaml, differences
 from viewer_personas import prune as prune_step
@@ -34,7 +34,7 @@ LATE_DAY = EVENTS_FROM - timedelta(days=60)
 LATE = {"late": Event("viewer5", "film", "play", datetime.combine(LATE_DAY, time(18)), 4000)}
 ONLY_RAW = {"raw_retention_days": RAW_DAYS}
 BOTH = {**ONLY_RAW, "history_retention_days": HISTORY_DAYS}
-EXAMPLES = 4
+EXAMPLES = by_suite(4, 20)
 # Whether events are there is what pruning changes.
 HAS_EVENTS = ["has_events"]
 

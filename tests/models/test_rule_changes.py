@@ -165,6 +165,7 @@ def before(project: Path, tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.proof
 def test_the_viewers_named_are_those_of_a_rebuild(
     database: Path, before: Path, tmp_path: Path
 ) -> None:

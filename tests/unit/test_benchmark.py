@@ -16,6 +16,7 @@ from viewer_personas.build import PROJECT
 from viewer_personas.errors import CheckFailed
 
 
+@pytest.mark.proof
 def test_every_step_model_and_floor_is_measured_at_a_million_events(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(benchmark.main)
