@@ -31,7 +31,8 @@ from rich.table import Table
 from bench.inputs import read_inputs
 from bench.service import Service, generate, viewers_of
 from viewer_personas.build import invoke, parse
-from viewer_personas.database.connection import attach, connect, escaped
+from viewer_personas.database.connection import attach, connect
+from viewer_personas.database.sql import literal
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
@@ -147,7 +148,7 @@ def differences(database: Path, results: Path) -> list[str]:
                 f" where as_of_date = (select max(as_of_date) from built.{table})"
             )
             connection.execute(
-                f"create or replace temp view theirs as from '{escaped(results)}/{name}.parquet'"
+                f"create or replace temp view theirs as from {literal(results / f'{name}.parquet')}"
             )
             for one, other in (("ours", "theirs"), ("theirs", "ours")):
                 found += _different(

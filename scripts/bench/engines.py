@@ -18,8 +18,9 @@ import duckdb
 import psutil
 
 from viewer_personas.build import PROJECT, build
-from viewer_personas.database.connection import connect, escaped
+from viewer_personas.database.connection import connect
 from viewer_personas.database.parquet import land
+from viewer_personas.database.sql import literal
 from viewer_personas.demo import service as demo
 from viewer_personas.sources.config import Sources, load_sources
 from viewer_personas.sources.load import load
@@ -81,7 +82,7 @@ def _compare_table(
         return TableComparison(table, rows, spark_rows=0)
     connection.execute(
         f"create or replace temp view in_spark as select * from"
-        f" read_parquet('{escaped(folder)}/**/*.parquet', hive_partitioning = true)"
+        f" read_parquet({literal(folder / '**/*.parquet')}, hive_partitioning = true)"
     )
     spark_rows = connection.execute("select count(*) from in_spark").fetchall()[0][0]
     columns = {

@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 
 from viewer_personas.build import DATABASE, invoke, load_and_build
-from viewer_personas.database.connection import connect, escaped
+from viewer_personas.database.connection import connect
+from viewer_personas.database.sql import literal
 from viewer_personas.demo.recovery import TRUTH, recovery
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
@@ -105,10 +106,10 @@ def lose_events(service: Path, directory: Path, seed: int, share: float = LOST_S
     with duckdb.connect() as connection:
         for file in files:
             chance = f"md5('{seed} {file.name} ' || file_row_number)"
-            rows = f"read_parquet('{escaped(file)}', file_row_number = true)"
+            rows = f"read_parquet({literal(file)}, file_row_number = true)"
             connection.execute(
                 f"copy (select * exclude (file_row_number) from {rows} where {chance} >= '{limit}')"
-                f" to '{escaped(directory / 'events' / file.name)}' (format parquet)"
+                f" to {literal(directory / 'events' / file.name)} (format parquet)"
             )
             [(count,)] = connection.execute(
                 f"select count(*) from {rows} where {chance} < '{limit}'"

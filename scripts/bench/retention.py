@@ -21,7 +21,7 @@ import yaml
 
 from viewer_personas.build import build
 from viewer_personas.database.connection import connect
-from viewer_personas.database.raw import scalar
+from viewer_personas.database.sql import scalar
 from viewer_personas.prune import prune
 from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load

@@ -13,7 +13,8 @@ import duckdb
 import yaml
 
 from viewer_personas.database.connection import connect
-from viewer_personas.database.raw import Report, create_raw_tables, scalar
+from viewer_personas.database.raw import Report, create_raw_tables
+from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.project import PACKAGED, work_folder
 from viewer_personas.sources.config import load_sources

@@ -8,7 +8,7 @@ import duckdb
 
 from viewer_personas.build import variables_of
 from viewer_personas.database.connection import connect
-from viewer_personas.database.raw import Connection, transaction
+from viewer_personas.database.sql import Connection, transaction
 from viewer_personas.errors import InputError
 
 RAW, HISTORY = "raw_retention_days", "history_retention_days"

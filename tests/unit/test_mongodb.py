@@ -31,6 +31,7 @@ from pydantic import SecretStr
 
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
+from viewer_personas.database.sql import scalar
 from viewer_personas.errors import InputError, Unreachable
 from viewer_personas.sources import mongodb
 from viewer_personas.sources.config import MongoDocuments
@@ -336,7 +337,7 @@ def test_whatever_replaces_the_documents_forgets_the_read() -> None:
             assert raw.last_document_read(connection, "contents") == read
             raw.replace_documents(connection, "contents", select)
             assert raw.last_document_read(connection, "contents") is None
-            assert raw.scalar(connection, "select count(*) from raw.document_keys") == 0
+            assert scalar(connection, "select count(*) from raw.document_keys") == 0
 
 
 def test_the_clock_is_in_utc() -> None:

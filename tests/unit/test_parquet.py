@@ -14,6 +14,7 @@ from viewer_personas.cli.app import app
 from viewer_personas.database import parquet, raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.parquet import land
+from viewer_personas.database.sql import Connection
 from viewer_personas.errors import InputError
 
 DAYS = [date(2024, 5, day) for day in (1, 2, 3)]
@@ -34,7 +35,7 @@ def database(tmp_path: Path) -> Path:
 def replace_day(database: Path, day: date, users: list[str]) -> None:
     with connect(database) as connection:
 
-        def insert(connection: raw.Connection) -> None:
+        def insert(connection: Connection) -> None:
             for user in users:
                 row = [None, user, "film", "play", f"{day} 12:00:00", 1.5, 1, None, day]
                 connection.execute(f"insert into raw.events values ({'?, ' * 8} ?)", row)
@@ -107,7 +108,7 @@ def test_what_a_killed_run_left_half_is_written_again(
     replace_day(database, DAYS[2], ["ben"])
     written = parquet._write
 
-    def killed(connection: raw.Connection, table: str, file: Path, day: date | None = None) -> None:
+    def killed(connection: Connection, table: str, file: Path, day: date | None = None) -> None:
         if day == DAYS[2]:
             file.with_name("_events.parquet").write_bytes(b"half")
             raise KeyboardInterrupt

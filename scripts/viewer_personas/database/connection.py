@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from viewer_personas.database.sql import literal, quoted
 from viewer_personas.errors import InputError, Unreachable
 
 DEFAULT_DATABASE = Path("viewer_personas.duckdb")
@@ -31,7 +32,7 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
     database.parent.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect()
     try:
-        connection.execute(f"set temp_directory = '{escaped(database)}.tmp'")
+        connection.execute(f"set temp_directory = {literal(f'{database}.tmp')}")
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set preserve_insertion_order = false")
         connection.execute(f"set memory_limit = '{memory_limit()}'")
@@ -77,15 +78,10 @@ def attach(
     """
     mode = " (read_only)" if read_only else ""
     try:
-        connection.execute(f"attach '{escaped(database)}' as \"{name}\"{mode}")
+        connection.execute(f"attach {literal(database)} as {quoted(name)}{mode}")
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise Unreachable(
                 f"{database}: another process has this database open. Wait for it, then run again."
             ) from error
         raise InputError(f"{database}: cannot be opened as a DuckDB file: {error}") from error
-
-
-def escaped(path: Path) -> str:
-    """A path as SQL has it between quotes."""
-    return str(path).replace("'", "''")

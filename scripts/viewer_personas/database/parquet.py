@@ -16,8 +16,9 @@ from datetime import date
 from pathlib import Path
 
 from viewer_personas.database import raw
-from viewer_personas.database.connection import connect, escaped
-from viewer_personas.database.raw import Connection, Report
+from viewer_personas.database.connection import connect
+from viewer_personas.database.raw import Report
+from viewer_personas.database.sql import Connection, literal
 from viewer_personas.errors import InputError
 
 FOLDER = "raw"
@@ -89,7 +90,7 @@ def _landed_versions(connection: Connection, folder: Path) -> dict[date, str]:
     file = folder / SLICES / f"{SLICES}.parquet"
     if not file.exists():
         return {}
-    query = f"select source_date, version from read_parquet('{escaped(file)}')"
+    query = f"select source_date, version from read_parquet({literal(file)})"
     return dict(connection.execute(query).fetchall())
 
 
@@ -106,7 +107,7 @@ def _write(connection: Connection, table: str, file: Path, day: date | None = No
     unfinished = file.with_name(f"_{file.name}")  # the name says to Spark: not a file of the table
     connection.execute(
         f"copy (select {selected} from raw.{table} {where})"
-        f" to '{escaped(unfinished)}' (format parquet, compression zstd)"
+        f" to {literal(unfinished)} (format parquet, compression zstd)"
     )
     unfinished.replace(file)
 

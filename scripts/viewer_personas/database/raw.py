@@ -1,13 +1,11 @@
 """The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-import duckdb
+from viewer_personas.database.sql import Connection, scalar, transaction
 
-Connection = duckdb.DuckDBPyConnection
 Report = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is in all."""
 
@@ -179,26 +177,6 @@ def create_raw_tables(connection: Connection) -> None:
     """Create the raw tables that are not there yet, all of them empty."""
     with transaction(connection):
         connection.execute(_TABLES)
-
-
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """All or nothing: whatever is raised inside takes everything back."""
-    connection.execute("begin transaction")
-    try:
-        yield
-        connection.execute("commit")
-    except BaseException:
-        # A failed commit has already rolled back, and a second rollback would hide its error.
-        with suppress(duckdb.TransactionException):
-            connection.execute("rollback")
-        raise
-
-
-def scalar(connection: Connection, query: str, parameters: object = None) -> int:
-    """The one number that a query gives; 0 for null."""
-    row = connection.execute(query, parameters).fetchone()
-    return int(row[0]) if row and row[0] is not None else 0
 
 
 def stored_identities(connection: Connection) -> dict[date, str]:

@@ -83,6 +83,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from viewer_personas.database.sql import literal
 from viewer_personas.errors import InputError
 
 LAST_DAY = date(2026, 4, 30)
@@ -991,7 +992,7 @@ class _EventLog:
                     copy (
                         select ts, viewer, asset, action, seconds, device
                         from read_csv(
-                            {_literal(lines_path)},
+                            {literal(lines_path)},
                             header = false,
                             auto_detect = false,
                             columns = {{
@@ -999,15 +1000,10 @@ class _EventLog:
                                 'action': 'varchar', 'seconds': 'integer', 'device': 'varchar'
                             }}
                         )
-                    ) to {_literal(directory / f"{day}.parquet")} (format parquet, compression zstd)
+                    ) to {literal(directory / f"{day}.parquet")} (format parquet, compression zstd)
                     """
                 )
         return sum(len(lines) for lines in self.files)
-
-
-def _literal(path: Path) -> str:
-    text = str(path).replace("'", "''")
-    return f"'{text}'"
 
 
 def _day_text(first_day: date, day: int) -> str:

@@ -17,6 +17,7 @@ import duckdb
 
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
+from viewer_personas.database.sql import literal
 from viewer_personas.druid import Druid, Segment, identifier, iso_time
 from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.export.druid_tables import (
@@ -302,9 +303,8 @@ def _write(database: Path, table: _Table, way: Handover) -> dict[date, list[Path
                     " export` again when the build is done."
                 )
             folder = way.folder / f"{table.exposure.name}-{day}"
-            target = str(folder).replace("'", "''")
             connection.execute(
-                f"copy ({rows_sql(table.exposure, table.columns, day)}) to '{target}'"
+                f"copy ({rows_sql(table.exposure, table.columns, day)}) to {literal(folder)}"
                 f" (format {endings}, per_thread_output true)"
             )
             written[day] = sorted(folder.iterdir())

@@ -9,6 +9,7 @@ import duckdb
 
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
+from viewer_personas.database.sql import literal
 from viewer_personas.errors import CheckFailed
 from viewer_personas.export.publications import (
     ExportSettings,
@@ -92,10 +93,10 @@ def _export_date(
     temporary = target.with_suffix(".writing")
     connection.execute(
         f"copy (select * exclude ({settings.partition_by}) from {exposure.table}"
-        f" where {settings.partition_by} = {_literal(str(day))}"
-        f" order by {', '.join(settings.order_by)}) to {_literal(str(temporary))}"
+        f" where {settings.partition_by} = {literal(str(day))}"
+        f" order by {', '.join(settings.order_by)}) to {literal(temporary)}"
         " (format parquet, compression zstd,"
-        f" kv_metadata {{input_version: {_literal(version)}}})"
+        f" kv_metadata {{input_version: {literal(version)}}})"
     )
     written = _count(connection, temporary)
     if written != rows:
@@ -124,7 +125,3 @@ def _version_of(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None
 def _count(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
     counted = connection.execute("select count(*) from read_parquet($1)", [str(file)]).fetchall()
     return int(counted[0][0])
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

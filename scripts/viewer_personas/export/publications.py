@@ -10,7 +10,8 @@ import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from viewer_personas.database.connection import connect
-from viewer_personas.database.raw import create_raw_tables, transaction
+from viewer_personas.database.raw import create_raw_tables
+from viewer_personas.database.sql import transaction
 from viewer_personas.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:

@@ -18,18 +18,12 @@ from pathlib import Path
 import duckdb
 
 from viewer_personas.database.connection import scratch_directory
-from viewer_personas.database.raw import Connection, SliceBatch, forget_files, scalar, transaction
+from viewer_personas.database.raw import SliceBatch, forget_files
+from viewer_personas.database.sql import Connection, literal, quoted, scalar, transaction
 from viewer_personas.druid import Druid, Incomplete, Passing, Segment, identifier
 from viewer_personas.errors import InputError, Unreachable
 from viewer_personas.sources.config import DruidEvents, EventColumns
-from viewer_personas.sources.event_rows import (
-    REQUIRED,
-    events_select,
-    literal,
-    near,
-    quoted,
-    service_name,
-)
+from viewer_personas.sources.event_rows import REQUIRED, events_select, near, service_name
 
 # Part of every slice's identity: raise it when the same segments would be read into other rows.
 _READER_VERSION = 1

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Sequence
 
+from viewer_personas.database.sql import literal, quoted
 from viewer_personas.sources.config import DruidEvents, EventColumns, FileEvents
 
 REQUIRED = ("user_id", "event_type", "occurred_at")
@@ -119,13 +120,3 @@ def near(wanted: str, there: list[str]) -> str:
     found = difflib.get_close_matches(wanted, there, n=1)
     listed = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
     return f"; did you mean {found[0]}?" if found else f"; there are {listed}"
-
-
-def literal(text: str) -> str:
-    """A text in DuckDB's SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """The name of a column in DuckDB's SQL."""
-    return '"' + name.replace('"', '""') + '"'

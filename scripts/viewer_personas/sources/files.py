@@ -19,15 +19,8 @@ from pathlib import Path
 
 import duckdb
 
-from viewer_personas.database.raw import (
-    Connection,
-    Report,
-    SliceBatch,
-    forget_files,
-    replace_documents,
-    scalar,
-    transaction,
-)
+from viewer_personas.database.raw import Report, SliceBatch, forget_files, replace_documents
+from viewer_personas.database.sql import Connection, literal, quoted, scalar, transaction
 from viewer_personas.errors import InputError
 from viewer_personas.sources.config import EventColumns, FileDocuments, FileEvents, FileFormat
 from viewer_personas.sources.event_rows import (
@@ -35,9 +28,7 @@ from viewer_personas.sources.event_rows import (
     events_select,
     is_number,
     is_time,
-    literal,
     near,
-    quoted,
     service_name,
     time_expression,
 )

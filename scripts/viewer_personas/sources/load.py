@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
+from viewer_personas.database.sql import Connection, scalar
 from viewer_personas.errors import InputError
 from viewer_personas.sources import files
 from viewer_personas.sources.config import Sources
@@ -25,12 +26,10 @@ class EventsDriver(Protocol):
     def warnings(self) -> list[str]:
         """What is odd about the source, one sentence each."""
 
-    def remember(self, connection: raw.Connection) -> None:
+    def remember(self, connection: Connection) -> None:
         """Write what the driver itself needs to know the next time."""
 
-    def batches(
-        self, connection: raw.Connection, stale: dict[date, str]
-    ) -> Iterator[raw.SliceBatch]:
+    def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[raw.SliceBatch]:
         """The stale days with their identities, as batches that can be replaced one by one.
 
         Raises `Unreachable` where days cannot be read; those before them are complete.
@@ -40,7 +39,7 @@ class EventsDriver(Protocol):
 class DocumentsDriver(Protocol):
     """A source of contents or users; made by the driver's `inspect_documents`."""
 
-    def load(self, connection: raw.Connection, table: str) -> list[str]:
+    def load(self, connection: Connection, table: str) -> list[str]:
         """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings."""
 
 
@@ -109,7 +108,7 @@ def load(
     return summary
 
 
-def _inspect_events(connection: raw.Connection, sources: Sources, report: Report) -> EventsDriver:
+def _inspect_events(connection: Connection, sources: Sources, report: Report) -> EventsDriver:
     settings = sources.events
     if settings.driver == "files":
         return files.inspect_events(connection, settings, sources.file, report)
@@ -120,7 +119,7 @@ def _inspect_events(connection: raw.Connection, sources: Sources, report: Report
 
 
 def _inspect_documents(
-    connection: raw.Connection, sources: Sources, key: Literal["contents", "users"]
+    connection: Connection, sources: Sources, key: Literal["contents", "users"]
 ) -> DocumentsDriver | None:
     settings = sources.contents if key == "contents" else sources.users
     if settings is None:
@@ -133,7 +132,7 @@ def _inspect_documents(
 
 
 @contextmanager
-def _connect_to_check(database: Path) -> Iterator[raw.Connection]:
+def _connect_to_check(database: Path) -> Iterator[Connection]:
     """The database if there is one: a wrong configuration must not leave a new file behind."""
     if database.exists():
         with connect(database) as connection:
@@ -144,7 +143,7 @@ def _connect_to_check(database: Path) -> Iterator[raw.Connection]:
 
 
 def _load_documents(
-    connection: raw.Connection,
+    connection: Connection,
     table: str,
     documents: DocumentsDriver | None,
     summary: LoadSummary,
@@ -154,7 +153,7 @@ def _load_documents(
     if documents:
         summary.warnings += documents.load(connection, table)
     else:
-        before = raw.scalar(connection, f"select count(*) from raw.{table}")
+        before = scalar(connection, f"select count(*) from raw.{table}")
         raw.replace_documents(connection, table, None)
         if before:
             summary.warnings.append(
@@ -164,7 +163,7 @@ def _load_documents(
 
 
 def _load_events(
-    connection: raw.Connection,
+    connection: Connection,
     events: EventsDriver,
     days: tuple[date, date],
     restore: bool,
@@ -216,9 +215,9 @@ def _load_events(
         )
 
 
-def _count(connection: raw.Connection, summary: LoadSummary) -> None:
+def _count(connection: Connection, summary: LoadSummary) -> None:
     def number(query: str) -> int:
-        return raw.scalar(connection, query)
+        return scalar(connection, query)
 
     summary.slices_total = number("select count(*) from raw.slices")
     summary.duplicates = number("select sum(duplicate_count)::bigint from raw.slices")

@@ -45,9 +45,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from viewer_personas.database import raw
 from viewer_personas.database.connection import scratch_directory
+from viewer_personas.database.sql import Connection, literal, scalar
 from viewer_personas.errors import InputError, PersonasError, Unreachable
 from viewer_personas.sources.config import MongoDocuments
-from viewer_personas.sources.event_rows import literal, near, time_expression
+from viewer_personas.sources.event_rows import near, time_expression
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -109,7 +110,7 @@ class MongoCollection:
             f"{near(wanted, sorted(there)) if there else ''}"
         )
 
-    def load(self, connection: raw.Connection, table: str) -> list[str]:
+    def load(self, connection: Connection, table: str) -> list[str]:
         """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings.
 
         Raises `Unreachable` where the server does not answer, or not in full, even after
@@ -283,7 +284,7 @@ class _Read:
         source: MongoCollection,
         client: Client,
         session: ClientSession | None,
-        connection: raw.Connection,
+        connection: Connection,
         table: str,
     ) -> None:
         self.source = source
@@ -306,7 +307,7 @@ class _Read:
         since = before.watermark if before and self.settings.updated_at else None
         self.watermark = since
         is_full = since is None
-        stored = raw.scalar(self.connection, f"select count(*) from raw.{self.table}")
+        stored = scalar(self.connection, f"select count(*) from raw.{self.table}")
         with scratch_directory(self.connection) as folder:
             self._read_documents(folder / "documents", self._changed_since(since))
             self._sweep(folder / "ids")
@@ -326,7 +327,7 @@ class _Read:
                 f"{self.table}: {self.not_numbers} values in {self.documents_with_not_numbers} "
                 "documents are not a number or infinite, and were stored as null"
             )
-        if stored and not raw.scalar(self.connection, f"select count(*) from raw.{self.table}"):
+        if stored and not scalar(self.connection, f"select count(*) from raw.{self.table}"):
             found.append(
                 f"{self.table}: {self.source.name()} is empty: {stored} documents were removed"
             )
@@ -418,7 +419,7 @@ class _Read:
             "create or replace temp table present_keys as "
             f"select column0 as source_key from {_table_of(path, ['column0'])}"
         )
-        repeated = raw.scalar(
+        repeated = scalar(
             self.connection, "select count(*) - count(distinct source_key) from present_keys"
         )
         if repeated:
@@ -470,9 +471,7 @@ class _Read:
             where _id is null or _id in (select _id from touched_ids where _id is not null)
         """
         path = folder / "wanted"
-        number = raw.scalar(
-            self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)"
-        )
+        number = scalar(self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)")
         while number:
             with _Lines(folder / "missed") as lines:
                 for batch in self._fetched(path):
@@ -481,7 +480,7 @@ class _Read:
                 f"insert into replaced_keys select column0 from {_table_of(path, ['column0'])}"
             )
             self._documents_from(lines, "insert into documents")
-            number = raw.scalar(
+            number = scalar(
                 self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)"
             )
         self._execute("drop table present_keys", "drop table known_keys")
