@@ -25,7 +25,7 @@ WARNED = {"event_types_are_known", "data_quality_is_good"}
 
 
 def events() -> dict[str, Event]:
-    days = dates_between(date(2024, 4, 1), date(2024, 5, 20))
+    days = dates_between(date(2024, 2, 1), date(2024, 5, 20))
     found = {
         f"{user}-{day}": Event(user, content, "play", datetime.combine(day, time(12)), 600)
         for user, content, every in (("dora", "film", 1), ("emil", "other_film", 3))
@@ -180,8 +180,8 @@ def test_a_killed_build_leaves_no_test_as_passed(
 
 def test_what_dbt_alone_rebuilt_is_tested_again(builds: Builds) -> None:
     other = Vars(min_watch_seconds=700)
-    builds.service.build_only_by_dbt("user_content_days+", variables=other)
-    builds.service.build_only_by_dbt("user_content_days+")
+    builds.service.build_only_by_dbt("activity_dates+", variables=other)
+    builds.service.build_only_by_dbt("activity_dates+")
     assert builds.service.rebuilt(builds.build()) == {}
     assert builds.ran_of("user_content_days") and not builds.ran_of("user_content_hours")
 
