@@ -5,6 +5,7 @@ UV := .tools/bin/uv
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
+export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test proof lint format docs metrics-page persona-pages robustness

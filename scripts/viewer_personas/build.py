@@ -1,8 +1,10 @@
 """Building: dbt, run inside this process, with its events turned into progress."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import md5
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import yaml
 
+from viewer_personas import checks
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
@@ -32,11 +35,15 @@ DATABASE = "personas.duckdb"  # of a demo, in its directory
 
 @dataclass
 class BuildSummary:
-    """What a build did: partitions rebuilt by model, and the checks that warned."""
+    """What a build did: partitions rebuilt by model, and the checks that warned.
+
+    `checks_unchanged` passed in an earlier build, on exactly what is there now.
+    """
 
     invocation_id: str
     partitions_rebuilt: dict[str, int] = field(default_factory=dict)
     checks_passed: int = 0
+    checks_unchanged: int = 0
     warnings: list[str] = field(default_factory=list)
 
 
@@ -46,34 +53,81 @@ def build(
     variables: str | None = None,
     full_refresh: bool = False,
     tests: bool = True,
+    all_tests: bool = False,
     report: Report = lambda text, done, total: None,
 ) -> BuildSummary:
-    """Run every seed, snapshot, model and data test of the dbt project on the database.
+    """Run every seed, snapshot and model of the dbt project on the database, and the data tests.
+
+    A test that passed before on exactly what is there now is not run again, but with `all_tests` or
+    `full_refresh`. `tests` false runs none.
 
     `variables` is YAML for dbt's --vars. Raises `InputError` where there is nothing loaded or a
     variable is unknown or out of its range, `CheckFailed` where a model or a test fails. What was
     built before a failure stays; each model is replaced in one transaction.
     """
-    variables_of(variables)
+    values = variables_of(variables)
     with connect(database, read_only=True) as connection:
         if not _is_loaded(connection):
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
     with connect(database) as connection:
         create_raw_tables(connection)  # it may have been loaded by a version without one of them
-    manifest = parse(database, tests=tests)
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if full_refresh:
-        arguments.append("--full-refresh")
-    if variables:
-        arguments += ["--vars", variables]
-    result = invoke(arguments, database, report, manifest=manifest)
+    project = parsed(database)
+    left_out, before = _tests_of(project), {}
+    if tests:
+        inputs = _inputs(database, project, values)
+        before = _states(database, project, inputs)
+        left_out = set() if all_tests or full_refresh else _unchanged(database, before)
+    options = ["--exclude-resource-type", "unit_test"]
+    options += ["--full-refresh"] if full_refresh else []
+    options += ["--vars", variables] if variables else []
+    manifest = _without_tests(project, left_out)
+    result = invoke(["build", *options], database, report, manifest=manifest)
     from dbt_common.invocation import get_invocation_id
 
     summary = BuildSummary(invocation_id=get_invocation_id())
-    _collect(result, summary, database)
+    results = [result]
+    if tests:
+        after = _states(database, project, inputs)
+        # What nobody expected to change did: rows that somebody had deleted, for one.
+        late = {name for name in left_out if after[name] != before[name]}
+        if late:
+            manifest = _without_tests(project, _tests_of(project) - late)
+            results.append(invoke(["test", *options], database, report, manifest=manifest))
+        _record_tests(database, results, after)
+        summary.checks_unchanged = len(left_out - late)
+    _collect(results, summary, database)
     with connect(database, read_only=True) as connection:
         summary.partitions_rebuilt = _partitions_rebuilt(connection, summary.invocation_id)
     return summary
+
+
+def _inputs(database: Path, project: "Manifest", values: dict[str, Any]) -> checks.Inputs:
+    """What decides how tests end and no build changes: files, vars, seeds and what was loaded."""
+    files = _version_of_files(PROJECT, without=".csv")  # a test that reads no seed rests on none
+    definitions = files + json.dumps(values, sort_keys=True, default=str)
+    with connect(database, read_only=True) as connection:
+        return checks.inputs(connection, project, definitions)
+
+
+def _states(database: Path, project: "Manifest", inputs: checks.Inputs) -> checks.States:
+    """The state of each test, by what is in the database now."""
+    with connect(database, read_only=True) as connection:
+        return checks.states(connection, project, inputs)
+
+
+def _unchanged(database: Path, now: checks.States) -> set[str]:
+    with connect(database, read_only=True) as connection:
+        passed = checks.passed(connection)
+    return {name for name, state in now.items() if passed.get(name) == state}
+
+
+def _record_tests(database: Path, results: list["dbtRunnerResult"], now: checks.States) -> None:
+    ran = {node.node.unique_id: node.status for node in _nodes(results)}
+    passed = {name: now[name] for name, status in ran.items() if name in now and status == "pass"}
+    has_not = {name for name in ran if name in now} - passed.keys()
+    if passed or has_not:
+        with connect(database) as connection:
+            checks.record(connection, passed, has_not)
 
 
 def load_and_build(directory: Path) -> Path:
@@ -85,45 +139,57 @@ def load_and_build(directory: Path) -> Path:
 
 
 def parse(database: Path, *, tests: bool = True) -> "Manifest":
-    """The project as dbt reads it: models, exposures and their settings. Opens no database.
-
-    A process parses once for all databases of one name, which dbt puts into the names of relations,
-    as long as no file of the project changes. --vars change nothing in a manifest: models read them
-    when they are compiled. `tests` false leaves the tests out: they are most of the nodes, and dbt
-    walks all of them several times in each run.
+    """The project as dbt reads it, to be run or changed; `tests` false leaves the tests out: dbt
+    walks all nodes several times in each run.
     """
+    project = parsed(database)
     # The copy because dbt writes into the manifest that it runs.
-    return _parsed(database.name, tests, PROJECT, _version_of_files(PROJECT)).deepcopy()
+    return project.deepcopy() if tests else _without_tests(project)
+
+
+def parsed(database: Path) -> "Manifest":
+    """The project as dbt reads it, only to be read: models, exposures and their settings.
+
+    Opens no database. A process parses once for all databases of one name, which dbt puts into the
+    names of relations, as long as no file of the project changes. --vars change nothing in a
+    manifest: models read them when they are compiled.
+    """
+    return _parsed(database.name, PROJECT, _version_of_files(PROJECT))
 
 
 @lru_cache(maxsize=8)
-def _parsed(database_name: str, tests: bool, project: Path, version: str) -> "Manifest":
-    if not tests:
-        return _without_tests(parse(Path(database_name)))
+def _parsed(database_name: str, project: Path, version: str) -> "Manifest":
     # The name alone: dbt's own memory of the project is void where the path is another.
     result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
     return manifest
 
 
-def _version_of_files(project: Path) -> str:
-    """The md5 of every file that dbt parses."""
+def _version_of_files(project: Path, *, without: str | None = None) -> str:
+    """The md5 of every file that dbt parses, or of all but those of one suffix."""
     files = [project / "dbt_project.yml"]
     for folder in ("macros", "models", "profiles", "seeds", "tests"):
         files += sorted((project / folder).rglob("*"))
     version = md5()
     for file in files:
-        if file.is_file():
+        if file.is_file() and file.suffix != without:
             version.update(f"{file} {file.stat().st_size} ".encode())
             version.update(file.read_bytes())
     return version.hexdigest()
 
 
-def _without_tests(manifest: "Manifest") -> "Manifest":
-    for name in [name for name, node in manifest.nodes.items() if node.resource_type == "test"]:
-        del manifest.nodes[name]
-    manifest.unit_tests.clear()
-    return manifest
+def _tests_of(manifest: "Manifest") -> set[str]:
+    return {name for name, node in manifest.nodes.items() if node.resource_type == "test"}
+
+
+def _without_tests(manifest: "Manifest", left_out: set[str] | None = None) -> "Manifest":
+    """A copy for dbt to run: without unit tests, and without these data tests, or any."""
+    left_out = _tests_of(manifest) if left_out is None else left_out
+    reduced = copy(manifest)
+    reduced.nodes = {name: node for name, node in manifest.nodes.items() if name not in left_out}
+    reduced.unit_tests = {}
+    reduced.files = {}  # only for parsing again, and as much as all the rest
+    return reduced.deepcopy()
 
 
 def invoke(
@@ -169,8 +235,13 @@ def invoke(
 
 @contextmanager
 def _environment(database: Path) -> Iterator[None]:
-    """profiles.yml reads the database from the environment; put back what was there."""
-    settings = {"PERSONAS_DATABASE": str(database.resolve())}
+    """What profiles.yml and dbt read from the environment; put back what was there."""
+    settings = {
+        "PERSONAS_DATABASE": str(database.resolve()),
+        # a second of each build, and nobody reads them
+        "DBT_WRITE_JSON": os.environ.get("DBT_WRITE_JSON", "false"),
+        "DBT_LOG_LEVEL_FILE": os.environ.get("DBT_LOG_LEVEL_FILE", "info"),
+    }
     if folder := work_folder(PROJECT):
         settings["DBT_TARGET_PATH"] = os.environ.get("DBT_TARGET_PATH", str(folder / "target"))
         settings["DBT_LOG_PATH"] = os.environ.get("DBT_LOG_PATH", str(folder / "logs"))
@@ -217,9 +288,14 @@ def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
         return False
 
 
-def _collect(result: "dbtRunnerResult", summary: BuildSummary, database: Path) -> None:
+def _nodes(results: list["dbtRunnerResult"]) -> Iterator[Any]:
+    for result in results:
+        yield from getattr(result.result, "results", [])
+
+
+def _collect(results: list["dbtRunnerResult"], summary: BuildSummary, database: Path) -> None:
     failures = []
-    for node in getattr(result.result, "results", []):
+    for node in _nodes(results):
         message = f"{node.node.name}: {_first_words(node.message or str(node.status))}"
         if node.status == "fail":
             failures.append(message + _failing_rows(database, node.node.compiled_code))
@@ -231,7 +307,7 @@ def _collect(result: "dbtRunnerResult", summary: BuildSummary, database: Path) -
             summary.checks_passed += 1
     if failures:
         raise CheckFailed("dbt build failed:\n" + "\n".join(f"  {line}" for line in failures))
-    if not result.success:
+    if not all(result.success for result in results):
         raise CheckFailed("dbt build failed; logs/dbt.log says where.")
 
 

@@ -11,7 +11,7 @@ import duckdb
 import typer
 
 from viewer_personas import build as build_step
-from viewer_personas.build import BuildSummary, parse
+from viewer_personas.build import BuildSummary, parsed
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
@@ -104,11 +104,12 @@ def build(
     project: options.Project = None,
     database: options.Database = DEFAULT_DATABASE,
     full_refresh: options.FullRefresh = False,
+    all_tests: options.AllTests = False,
     variables: options.Vars = None,
     as_json: options.Json = False,
 ) -> None:
     """Build metrics and personas; only the partitions whose inputs or definitions changed."""
-    summary = _build(database, full_refresh, variables)
+    summary = _build(database, full_refresh, all_tests, variables)
     text.print_results(as_json, {"build": summary}, [text.build_lines(summary)])
 
 
@@ -147,13 +148,16 @@ def run(
     since: options.Since = None,
     until: options.Until = None,
     full_refresh: options.FullRefresh = False,
+    all_tests: options.AllTests = False,
     variables: options.Vars = None,
     to: options.To = "files",
     exports: options.Exports = None,
     as_json: options.Json = False,
 ) -> None:
     """Load, build and export in turn; then prune, where a retention is set."""
-    results, lines = _run(sources, database, since, until, full_refresh, variables, to, exports)
+    results, lines = _run(
+        sources, database, since, until, full_refresh, all_tests, variables, to, exports
+    )
     text.print_results(as_json, results, lines)
 
 
@@ -249,7 +253,7 @@ def demo(
     _generate(directory, settings)
     database = directory / "personas.duckdb"
     results, lines = _run(
-        directory / "sources.yml", database, None, None, False, None, "files", None
+        directory / "sources.yml", database, None, None, False, False, None, "files", None
     )
     with connect(database, read_only=True) as connection:
         recovered = recovery.recovery(connection, directory / recovery.TRUTH)
@@ -299,9 +303,17 @@ def _sources(file: Path | None) -> Sources:
     return load_sources(file or build_step.PROJECT / "profiles" / "sources.yml")
 
 
-def _build(database: Path, full_refresh: bool, variables: str | None) -> BuildSummary:
+def _build(
+    database: Path, full_refresh: bool, all_tests: bool, variables: str | None
+) -> BuildSummary:
     with text.progress("Building") as report:
-        return run_build(database, variables=variables, full_refresh=full_refresh, report=report)
+        return run_build(
+            database,
+            variables=variables,
+            full_refresh=full_refresh,
+            all_tests=all_tests,
+            report=report,
+        )
 
 
 def _export(sources: Path | None, database: Path, to: str, exports: Path | None) -> ExportSummary:
@@ -311,9 +323,13 @@ def _export(sources: Path | None, database: Path, to: str, exports: Path | None)
     check_target(to, read_sources)
     directory = exports or database.parent / "exports"
     with text.progress("Exporting") as report:
-        manifest = parse(database)
         return run_export(
-            manifest, database, to, directory=directory, read_sources=read_sources, report=report
+            parsed(database),
+            database,
+            to,
+            directory=directory,
+            read_sources=read_sources,
+            report=report,
         )
 
 
@@ -323,13 +339,14 @@ def _run(
     since: datetime | None,
     until: datetime | None,
     full_refresh: bool,
+    all_tests: bool,
     variables: str | None,
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
     check_target(to, lambda: _sources(sources))
     loaded = _load(sources, database, since, until)
-    built = _build(database, full_refresh, variables)
+    built = _build(database, full_refresh, all_tests, variables)
     exported = _export(sources, database, to, exports)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)

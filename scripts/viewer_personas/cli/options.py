@@ -69,6 +69,12 @@ Vars = Annotated[
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", help="Build everything anew from what is loaded.")
 ]
+AllTests = Annotated[
+    bool,
+    typer.Option(
+        "--all-tests", help="Also run the checks of what did not change since they passed."
+    ),
+]
 To = Annotated[str, typer.Option("--to", help="Where to export to: files or druid.")]
 Exports = Annotated[
     Path | None,

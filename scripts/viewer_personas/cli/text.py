@@ -96,7 +96,10 @@ def landing_lines(summary: LandingSummary) -> str:
 
 def build_lines(summary: BuildSummary) -> str:
     rebuilt = sum(summary.partitions_rebuilt.values())
-    lines = [f"Built     {rebuilt:,} partitions rebuilt; {summary.checks_passed} checks passed"]
+    lines = [
+        f"Built     {rebuilt:,} partitions rebuilt; {summary.checks_passed} checks passed,"
+        f" {summary.checks_unchanged} unchanged"
+    ]
     lines += [f"          {model}: {count}" for model, count in summary.partitions_rebuilt.items()]
     lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
     return "\n".join(lines)
