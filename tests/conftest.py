@@ -38,7 +38,8 @@ def project_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("project")
     for name in ("macros", "models", "profiles", "seeds", "tests/generic"):
         shutil.copytree(build_step.PROJECT / name, folder / name)
-    shutil.copy(build_step.PROJECT / "dbt_project.yml", folder)
+    for name in ("dbt_project.yml", "selectors.yml"):
+        shutil.copy(build_step.PROJECT / name, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_step, "PROJECT", folder)
         patch.setenv("DBT_LOG_PATH", str(tmp_path_factory.mktemp("logs")))

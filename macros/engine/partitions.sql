@@ -54,11 +54,15 @@
 {% macro spark__create_empty_table(relation, partition_by) %}
     {% set columns = [] %}
     {% for column in model.columns.values() %}
-        {% do columns.append(column.name ~ ' ' ~ data_type(column.data_type)) %}
+        {% do columns.append(
+            column.name ~ ' ' ~ data_type(column.data_type)
+            ~ (' comment ' ~ spark_text(column.description) if config.persist_column_docs())
+        ) %}
     {% endfor %}
     {% do run_query(
         'create table ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') using parquet'
         ~ (' partitioned by (' ~ partition_by ~ ')' if partition_by else '')
+        ~ (' comment ' ~ spark_text(model.description) if config.persist_relation_docs())
     ) %}
 {% endmacro %}
 

@@ -56,6 +56,15 @@
     {{ compiled_code }}
 {% endmacro %}
 
+{# Descriptions: a table of Parquet gets them when it is made; dbt-spark would ask for its columns each
+   time, and then change nothing. #}
+{% macro spark__persist_docs(relation, model, for_relation, for_columns) %}{% endmacro %}
+
+{# A text as a literal of Spark's SQL. #}
+{% macro spark_text(text) %}
+    {{ return("'" ~ text | string | replace("\\", "\\\\") | replace("'", "\\'") ~ "'") }}
+{% endmacro %}
+
 {# Seeds: dbt-spark writes a text with a quote in it as it is, and a missing one as None. #}
 {% macro spark__create_csv_table(model, agate_table) %}
     {% set statement_text %}
@@ -83,7 +92,7 @@
                 (
                     {%- for value in row.values() -%}
                         {%- if value is none -%} cast(null as string)
-                        {%- else -%} '{{ value | string | replace("\\", "\\\\") | replace("'", "\\'") }}'
+                        {%- else -%} {{ spark_text(value) }}
                         {%- endif -%}
                         {{- ', ' if not loop.last -}}
                     {%- endfor -%}

@@ -162,12 +162,13 @@ def _parsed(database_name: str, project: Path, version: str) -> "Manifest":
     # The name alone: dbt's own memory of the project is void where the path is another.
     result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
+    manifest.selectors = {}  # dbt cannot copy them; a run reads selectors.yml itself
     return manifest
 
 
 def _version_of_files(project: Path, *, without: str | None = None) -> str:
     """The md5 of every file that dbt parses, or of all but those of one suffix."""
-    files = [project / "dbt_project.yml"]
+    files = [project / "dbt_project.yml", project / "selectors.yml"]
     for folder in ("macros", "models", "profiles", "seeds", "tests"):
         files += sorted((project / folder).rglob("*"))
     version = md5()

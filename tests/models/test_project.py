@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dbt.contracts.graph.manifest import Manifest
 
+from pages import lineage
 from service import Demo
 from viewer_personas.build import PROJECT, build, invoke, parse
 from viewer_personas.database.connection import connect
@@ -82,22 +83,121 @@ def test_what_leaves_is_an_exposure(manifest: Manifest) -> None:
         "churn_risk_druid",
     }
     for exposure in manifest.exposures.values():
-        assert exposure.description and exposure.owner.name
+        assert exposure.description and exposure.owner.name and exposure.owner.email
 
 
-def test_lineage_page_describes_every_model_and_every_column(
-    database: Path, manifest: Manifest, tmp_path: Path
-) -> None:
-    arguments = ["docs", "generate", "--static", "--target-path", str(tmp_path)]
+def test_public_is_what_an_exposure_reads_and_no_other_model(manifest: Manifest) -> None:
+    read = {name for node in manifest.exposures.values() for name in node.depends_on_nodes}
+    assert {node.unique_id for node in _models(manifest) if node.config.access == "public"} == read
+    assert {node.config.access for node in _models(manifest)} == {"public", "protected"}
+
+
+def test_every_model_has_a_description_and_a_group_with_an_owner(manifest: Manifest) -> None:
+    groups = {group.name: group for group in manifest.groups.values()}
+    for node in _models(manifest):
+        assert node.description, f"{node.name} has no description"
+        assert node.config.group in groups, f"{node.name} belongs to no group"
+    assert {node.config.group for node in _models(manifest)} == groups.keys()
+    for group in groups.values():
+        assert group.description and group.owner.name and group.owner.email
+
+
+def test_a_model_with_rows_of_single_viewers_is_tagged_as_personal_data(manifest: Manifest) -> None:
+    tagged = {node.name for node in _models(manifest) if "personal_data" in node.config.tags}
+    assert tagged == {node.name for node in _models(manifest) if "user_id" in node.columns}
+
+
+def test_a_model_has_the_colour_of_its_layer(manifest: Manifest) -> None:
+    colours = {(node.config.schema, node.docs.node_color) for node in _models(manifest)}
+    assert len(colours) == len(dict(colours)) and all(colour for _, colour in colours)
+
+
+def test_selectors_name_what_they_say(database: Path, manifest: Manifest) -> None:
+    models = {node.name for node in _models(manifest)}
+    named = yaml.safe_load((PROJECT / "selectors.yml").read_text())["selectors"]
+    selected = {
+        selector["name"]: _selected(selector["name"], database, manifest) for selector in named
+    }
+    assert selected.keys() == {"metrics", "rules", "audiences", "reports", "cases"}
+    assert all(selected.values())
+
+    public = {node.name for node in _models(manifest) if node.config.access == "public"}
+    assert public < selected["audiences"]
+    assert selected["audiences"] & models | selected["reports"] & models == models
+    assert selected["audiences"] & selected["reports"] == set()
+
+    of_metrics = {node.name for node in _models(manifest) if node.config.group == "metrics"}
+    assert selected["metrics"] & models == of_metrics
+    # user_windows gives the metrics that rules may name; it does not read them
+    assert selected["rules"] & of_metrics == set()
+    assert {"persona_matches", "user_personas", "churn_risk"} < selected["rules"]
+    assert selected["cases"] == {case.name for case in manifest.unit_tests.values()}
+
+
+def _models(manifest: Manifest) -> list[Any]:
+    return [node for node in manifest.nodes.values() if node.resource_type == "model"]
+
+
+def _selected(selector: str, database: Path, manifest: Manifest) -> set[str]:
+    arguments = ["list", "--selector", selector, "--output", "name"]
     # a copy, because dbt writes into the manifest that it runs
-    invoke(arguments, database, lambda *_: None, manifest=manifest.deepcopy())
+    listed = invoke(arguments, database, lambda *_: None, manifest=manifest.deepcopy())
+    return set(listed.result)
+
+
+@pytest.mark.parametrize(("hours", "status"), [(29, "pass"), (31, "warn"), (55, "error")])
+def test_a_load_that_is_late_is_not_fresh(
+    database: Path, manifest: Manifest, tmp_path: Path, hours: int, status: str
+) -> None:
+    copy = tmp_path / database.name
+    shutil.copy(database, copy)
+    with connect(copy) as connection:
+        connection.execute(
+            f"update raw.slices set loaded_at = now()::timestamp - interval {hours} hour"
+        )
+    arguments = ["source", "freshness", "--output", str(tmp_path / "freshness.json")]
+    checked = invoke(arguments, copy, lambda *_: None, manifest=manifest.deepcopy())
+    found = {result.node.name: result.status for result in checked.result.results}
+    assert found["slices"] == status
+
+
+def test_descriptions_are_in_the_database(database: Path, manifest: Manifest) -> None:
+    with connect(database, read_only=True) as connection:
+        comments = dict(
+            connection.execute(
+                """
+                select schema_name || '.' || view_name, comment from duckdb_views()
+                union all
+                select schema_name || '.' || table_name, comment from duckdb_tables()
+                union all
+                select schema_name || '.' || table_name || '.' || column_name, comment
+                from duckdb_columns()
+                """
+            ).fetchall()
+        )
+    for node in _models(manifest):
+        name = f"{node.schema}.{node.name}"
+        assert comments[name] == node.description
+        for column in node.columns.values():
+            assert comments[f"{name}.{column.name}"] == column.description
+
+
+def test_lineage_page_describes_every_model_and_every_column(tmp_path: Path) -> None:
+    lineage.write(tmp_path)
     page = (tmp_path / "static_index.html").read_text()
     assert "user_personas" in page
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     catalog = json.loads((tmp_path / "catalog.json").read_text())
+    overview = manifest["docs"]["doc.viewer_personas.__overview__"]["block_contents"]
+    for link in re.findall(r"#!/model/([\w.]+)", overview):
+        assert link in manifest["nodes"]
     described = {**manifest["nodes"], **manifest["sources"]}
     tables = {**catalog["nodes"], **catalog["sources"]}
-    assert len(tables) >= 30
+    with_rows = ("model", "seed", "snapshot")
+    assert tables.keys() == manifest["sources"].keys() | {
+        name for name, node in manifest["nodes"].items() if node["resource_type"] in with_rows
+    }
+    assert all(column["type"] for table in tables.values() for column in table["columns"].values())
     missing = [
         f"{name}.{column}" for name, table in tables.items()
         for column in _undescribed(described[name], table)
