@@ -42,7 +42,6 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "metrics.user_days": ("activity_date", "user_id"),
     "metrics.user_hours": ("activity_date", "user_id", "local_hour"),
     "metrics.content_days": ("activity_date", "content_id"),
-    "metrics.source_contents": ("source_date", "content_id", "interaction"),
     "metrics.contents": ("content_id",),
     "metrics.title_tags": ("title_id", "tag"),
     "metrics.data_quality": ("source_date", "quality_check"),
@@ -107,7 +106,6 @@ GRAINS: dict[str, tuple[str, ...]] = {
 
 PARTITIONS: dict[str, str] = {
     "metrics.user_content_hours": "source_date",
-    "metrics.source_contents": "source_date",
     "metrics.user_content_days": "activity_date",
     "metrics.user_days": "activity_date",
     "metrics.user_hours": "activity_date",

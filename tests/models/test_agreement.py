@@ -870,7 +870,6 @@ REFERENCE = {
     "metrics.user_days": reference.user_days,
     "metrics.user_hours": reference.user_hours,
     "metrics.content_days": reference.content_days,
-    "metrics.source_contents": reference.source_contents,
     "metrics.title_tags": reference.title_tags,
     "metrics.data_quality": reference.data_quality,
     "metrics.as_of_dates": reference.as_of_dates,

@@ -204,22 +204,6 @@ def test_an_hour_of_the_clock_adds_up_what_was_done_in_it() -> None:
     assert [row["watch_interactions"] for row in reference.user_hours(world)] == [1, 2, 0]
 
 
-def test_events_of_a_source_date_by_content_and_kind() -> None:
-    world = make_world(
-        Event("anna", "film_a", "play", days_ago(0), 60.0, 3),
-        Event("bert", "film_a", "play", days_ago(0, 22), 60.0, 2),
-        Event("bert", None, "novel type", days_ago(0)),
-        Event("bert", "film_a", "ping", days_ago(0)),
-        # the local date before, but the UTC date counts
-        Event("cleo", "film_a", "open", days_ago(0, 1)),
-        users={"cleo": {"timezone": "America/New_York"}},
-    )
-    rows = reference.source_contents(world)
-    told = [(row["content_id"], row["interaction"], row["event_count"]) for row in rows]
-    assert told == [(None, "other", 1), ("film_a", "browse", 1), ("film_a", "watch", 5)]
-    assert {row["source_date"] for row in rows} == {AS_OF}
-
-
 # --- catalogue -----------------------------------------------------------------------------------
 
 
@@ -267,6 +251,21 @@ def test_data_quality_counts_what_is_suspicious() -> None:
     assert quality(world, "users_in_unknown_time_zones") == [(0, 1, None), (1, 2, "bert")]
     shares = {row["share"] for row in reference.data_quality(world)}
     assert shares == {0.0, 2 / 14, 4 / 9, 1 / 4, 1 / 3, 1 / 2}
+
+
+def test_data_quality_adds_up_the_events_of_a_utc_date() -> None:
+    world = make_world(
+        Event("anna", "film_a", "play", days_ago(0), 60.0, 3),
+        Event("bert", "film_a", "play", days_ago(0, 22), 60.0, 2),
+        Event("bert", None, "novel type", days_ago(0)),
+        Event("bert", "film_a", "ping", days_ago(0)),
+        # the local date before, but the UTC date counts
+        Event("cleo", "film_a", "open", days_ago(0, 1)),
+        users={"cleo": {"timezone": "America/New_York"}},
+    )
+    assert quality(world, "events_of_unknown_type") == [(1, 7, None)]
+    assert quality(world, "events_on_unknown_contents") == [(0, 6, None)]
+    assert quality(world, "contents_without_genre") == [(0, 1, None)]
 
 
 def test_a_series_is_without_episodes_when_none_in_the_catalogue_names_it() -> None:

@@ -291,23 +291,6 @@ def user_hours(world: World) -> list[Row]:
     return _sorted(rows, "activity_date", "user_id", "local_hour")
 
 
-def source_contents(world: World) -> list[Row]:
-    """One row per UTC date, content (or none) and kind of interaction: events of the source."""
-    rows = []
-    for (source_date, content_id, interaction), hours in _grouped(
-        user_content_hours(world), "source_date", "content_id", "interaction"
-    ).items():
-        rows.append(
-            {
-                "source_date": source_date,
-                "content_id": content_id,
-                "interaction": interaction,
-                "event_count": _total(hours, "event_count"),
-            }
-        )
-    return _sorted(rows, "source_date", "content_id", "interaction")
-
-
 # --- catalogue -----------------------------------------------------------------------------------
 
 
@@ -354,7 +337,7 @@ def data_quality(world: World) -> list[Row]:
     is no activity is not looked at. Contents are judged by the catalogue, users by the documents.
     """
     rows = []
-    for (source_date,), of_date in _grouped(source_contents(world), "source_date").items():
+    for (source_date,), of_date in _grouped(user_content_hours(world), "source_date").items():
         for quality_check, found in _suspicious_contents(world, of_date).items():
             rows.append(_quality_row(source_date, quality_check, *found))
     for (activity_date,), days in _grouped(user_days(world), "activity_date").items():
