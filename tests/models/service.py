@@ -91,7 +91,6 @@ GRAINS: dict[str, tuple[str, ...]] = {
     ),
     "personas.persona_transitions": ("as_of_date", "scope", "from_persona", "to_persona"),
     "personas.persona_dwell_times": ("as_of_date", "persona", "weeks"),
-    "personas.persona_kernel": ("as_of_date", "from_persona", "weeks_in_spell", "to_persona"),
     "personas.persona_outlooks": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
     "personas.persona_outcomes": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
     "personas.persona_forecast": ("as_of_date", "persona"),
@@ -129,11 +128,9 @@ PARTITIONS: dict[str, str] = {
     "personas.persona_steps": "as_of_date",
     "personas.persona_transitions": "as_of_date",
     "personas.persona_dwell_times": "as_of_date",
-    "personas.persona_kernel": "as_of_date",
     "personas.persona_outlooks": "as_of_date",
     "personas.persona_outcomes": "as_of_date",
     "personas.persona_forecast": "as_of_date",
-    "personas.persona_forecast_backtest": "as_of_date",
     "personas.drift": "as_of_date",
 }
 """The partitioned models, with the column that they are partitioned by."""
