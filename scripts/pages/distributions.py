@@ -421,17 +421,26 @@ def _rhythm_panels(snapshot: Snapshot) -> list[Panel]:
         select cell.weekday, cell.daypart, sum(cell.amount / amount)
         from (
             select amount, unnest(weekday_dayparts) as cell
-            from metrics.user_rhythms where as_of_date = $1
+            from metrics.user_rhythms where as_of_date = $1 and window_days = 84
         )
         group by all
         """
     )
     cells = {(weekday - 1, dayparts.index(name)): share for weekday, name, share in found}
     thirds = [
-        snapshot.series("user_rhythms", f"{third}_third_of_month_share", "true", third, colour)
+        snapshot.series(
+            "user_rhythms", f"{third}_third_of_month_share", "window_days = 84", third, colour
+        )
         for third, colour in (("first", SHORT), ("last", LONG))
     ]
-    shown = ("measure", "watched_hours", "watched_days", "weekday_concentration", "amount")
+    shown = (
+        "weeks_active_streak",
+        "measure",
+        "watched_hours",
+        "watched_days",
+        "weekday_concentration",
+        "amount",
+    )
     return [
         _heat_map_panel(
             "% of a mean viewer's amount",
@@ -441,10 +450,10 @@ def _rhythm_panels(snapshot: Snapshot) -> list[Panel]:
             list(DAYPARTS.values()),
         ),
         _metric_panel("…_third_of_month_share", thirds),
-        _metric_panel(
-            "weeks_active_streak", snapshot.all_rows("user_rhythms", "weeks_active_streak")
+        *(
+            _metric_panel(metric, snapshot.by_window("user_rhythms", metric)[1:])
+            for metric in shown
         ),
-        *(_metric_panel(metric, snapshot.all_rows("user_rhythms", metric)) for metric in shown),
     ]
 
 

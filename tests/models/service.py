@@ -27,118 +27,48 @@ Events = Mapping[str, Event]
 Partition = tuple[str, date]
 """A model (`metrics.user_days`) and the date of one of its partitions."""
 
+OF_TIMES = ("metrics.user_zones", "metrics.zone_restatements")
+"""The tables that also depend on when a run saw a time zone."""
+
+
+def _properties() -> dict[str, dict[str, Any]]:
+    """What the YAML says of each model of metrics and personas, by the name of its table."""
+    properties = {}
+    for folder in ("metrics", "personas"):
+        for path in sorted((build_step.PROJECT / "models" / folder).rglob("*.yml")):
+            loaded = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+            for model in loaded.get("models", []):
+                properties[f"{folder}.{model['name']}"] = model
+    return properties
+
+
+def _grain(model: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of the test `grain`, or the first one whose values are tested to be unique."""
+    for test in model["data_tests"]:
+        if "grain" in test:
+            return tuple(test["grain"]["arguments"]["columns"])
+    return next((column["name"],) for column in model["columns"] if "data_tests" in column)
+
+
+def _partition_column(model: dict[str, Any], models: Mapping[str, dict[str, Any]]) -> str:
+    """As in macros/partitions: that of its list unless the model has another."""
+    meta = model["config"]["meta"]
+    [listed] = [of for of in models.values() if of["name"] == meta["partition_list"]]
+    column: str = {**listed["config"]["meta"], **meta}["partition_column"]
+    return column
+
+
+MODELS = _properties()
+
 GRAINS: dict[str, tuple[str, ...]] = {
-    "metrics.source_dates": ("source_date",),
-    "metrics.activity_dates": ("activity_date",),
-    "metrics.user_content_hours": (
-        "source_date",
-        "user_id",
-        "activity_date",
-        "local_hour",
-        "content_id",
-        "interaction",
-    ),
-    "metrics.user_content_days": ("activity_date", "user_id", "content_id"),
-    "metrics.user_days": ("activity_date", "user_id"),
-    "metrics.user_hours": ("activity_date", "user_id", "local_hour"),
-    "metrics.content_days": ("activity_date", "content_id"),
-    "metrics.source_contents": ("source_date", "content_id", "interaction"),
-    "metrics.contents": ("content_id",),
-    "metrics.title_tags": ("title_id", "tag"),
-    "metrics.data_quality": ("source_date", "quality_check"),
-    "metrics.as_of_dates": ("as_of_date",),
-    "metrics.activity_periods": ("as_of_date", "user_id", "period_start"),
-    "metrics.period_series": ("as_of_date", "user_id", "period_start", "series_id"),
-    "metrics.inactivity_regions": ("as_of_date", "user_id", "region_start"),
-    "metrics.user_titles": ("as_of_date", "window_days", "user_id", "title_id"),
-    "metrics.user_genres": ("as_of_date", "window_days", "user_id", "genre"),
-    "metrics.window_titles": ("as_of_date", "window_days", "user_id"),
-    "metrics.window_rhythms": ("as_of_date", "window_days", "user_id"),
-    "metrics.user_windows": ("as_of_date", "window_days", "user_id"),
-    "metrics.user_rhythms": ("as_of_date", "user_id"),
-    "metrics.user_rfm": ("as_of_date", "user_id"),
-    "personas.persona_dates": ("as_of_date",),
-    "personas.persona_matches": ("as_of_date", "user_id", "persona"),
-    "personas.persona_choices": ("as_of_date", "user_id"),
-    "personas.outcome_dates": ("as_of_date",),
-    "personas.churn_outcomes": ("as_of_date", "user_id"),
-    "personas.churn_cells": ("as_of_date", "user_id"),
-    "personas.churn_counts": (
-        "as_of_date",
-        "persona",
-        "recency_band",
-        "spell_band",
-        "came_from",
-    ),
-    "personas.risk_dates": ("as_of_date",),
-    "personas.churn_rates": (
-        "as_of_date",
-        "persona",
-        "recency_band",
-        "spell_band",
-        "came_from",
-    ),
-    "personas.churn_risk": ("as_of_date", "user_id"),
-    "personas.churn_predictions": ("as_of_date", "audience", "model", "predicted"),
-    "personas.churn_backtest": ("as_of_date", "audience", "model"),
-    "personas.churn_calibration": ("audience", "model", "bin"),
-    "personas.user_personas": ("as_of_date", "user_id"),
-    "personas.persona_spells": ("user_id", "spell_start"),
-    "personas.persona_steps": (
-        "as_of_date",
-        "from_persona",
-        "weeks_in_spell",
-        "is_left_censored",
-        "to_persona",
-    ),
-    "personas.persona_transitions": ("as_of_date", "scope", "from_persona", "to_persona"),
-    "personas.persona_dwell_times": ("as_of_date", "persona", "weeks"),
-    "personas.persona_kernel": ("as_of_date", "from_persona", "weeks_in_spell", "to_persona"),
-    "personas.persona_outlooks": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
-    "personas.persona_outcomes": ("as_of_date", "from_persona", "from_weeks", "to_persona"),
-    "personas.persona_forecast": ("as_of_date", "persona"),
-    "personas.persona_forecast_backtest": ("as_of_date", "persona"),
-    "personas.persona_versions": ("as_of_date",),
-    "personas.membership_changes": ("as_of_date", "user_id", "change"),
-    "personas.drift": ("as_of_date", "subject"),
-    "personas.exclusivity_benchmark": ("exclusivity_method", "as_of_date"),
+    name: _grain(model) for name, model in MODELS.items() if name not in OF_TIMES
 }
 """Every table that is promised to depend on what was loaded alone, with its grain."""
 
 PARTITIONS: dict[str, str] = {
-    "metrics.user_content_hours": "source_date",
-    "metrics.source_contents": "source_date",
-    "metrics.user_content_days": "activity_date",
-    "metrics.user_days": "activity_date",
-    "metrics.user_hours": "activity_date",
-    "metrics.content_days": "activity_date",
-    "metrics.activity_periods": "as_of_date",
-    "metrics.period_series": "as_of_date",
-    "metrics.inactivity_regions": "as_of_date",
-    "metrics.user_titles": "as_of_date",
-    "metrics.user_genres": "as_of_date",
-    "metrics.window_titles": "as_of_date",
-    "metrics.window_rhythms": "as_of_date",
-    "metrics.user_windows": "as_of_date",
-    "metrics.user_rhythms": "as_of_date",
-    "metrics.user_rfm": "as_of_date",
-    "personas.persona_matches": "as_of_date",
-    "personas.persona_choices": "as_of_date",
-    "personas.churn_outcomes": "outcome_date",
-    "personas.churn_cells": "as_of_date",
-    "personas.churn_counts": "outcome_date",
-    "personas.churn_rates": "as_of_date",
-    "personas.churn_risk": "as_of_date",
-    "personas.user_personas": "as_of_date",
-    "personas.persona_steps": "as_of_date",
-    "personas.persona_transitions": "as_of_date",
-    "personas.persona_dwell_times": "as_of_date",
-    "personas.persona_kernel": "as_of_date",
-    "personas.persona_outlooks": "as_of_date",
-    "personas.persona_outcomes": "as_of_date",
-    "personas.persona_forecast": "as_of_date",
-    "personas.persona_forecast_backtest": "as_of_date",
-    "personas.drift": "as_of_date",
+    name: _partition_column(model, MODELS)
+    for name, model in MODELS.items()
+    if "partition_list" in model.get("config", {}).get("meta", {})
 }
 """The partitioned models, with the column that they are partitioned by."""
 

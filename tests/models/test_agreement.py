@@ -157,7 +157,7 @@ def occurrences(world: reference.World) -> dict[str, int]:
     regions = reference.inactivity_regions(world)
     ghosts = [row for row in regions if row["region_type"] == "ghost"]
     sleepy = [row for row in regions if row["region_type"] == "sleepy"]
-    rhythms = reference.window_rhythms(world)
+    rhythms = reference.user_rhythms(world)
     quality = [row for row in reference.data_quality(world) if row["affected"] > 0]
     rows: dict[str, list[Row]] = {
         "spike": [row for row in periods if row["is_spike"]],
@@ -191,9 +191,7 @@ def occurrences(world: reference.World) -> dict[str, int]:
             for row in reference.user_titles(world)
             if row["is_series"] and row["watched_contents"] > row["watched_episodes"]
         ],
-        "weeks in a row": [
-            row for row in reference.user_rhythms(world) if row["weeks_active_streak"] > 2
-        ],
+        "weeks in a row": [row for row in rhythms if row["weeks_active_streak"] > 2],
     }
     if world.vars.exclusivity_method == "sticky":
         priorities = {persona.persona: persona.priority for persona in world.personas}
@@ -257,13 +255,12 @@ def day(days_ago: int) -> date:
     return AS_OF - timedelta(days=days_ago)
 
 
-PERIODS, SERIES, REGIONS, WINDOWS, TITLES, RHYTHMS, USER_RHYTHMS = (
+PERIODS, SERIES, REGIONS, WINDOWS, TITLES, RHYTHMS = (
     "metrics.activity_periods",
     "metrics.period_series",
     "metrics.inactivity_regions",
     "metrics.user_windows",
     "metrics.user_titles",
-    "metrics.window_rhythms",
     "metrics.user_rhythms",
 )
 SLEEPY = {"region_type": "sleepy", "active_days": 0, "spikes": 0, "watch_minutes": 0.0}
@@ -623,8 +620,9 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
             *(click(5, hour) for hour in (4, 5, 8.99, 9, 16.99, 17, 19.99, 20, 22.99, 23)),
             click(4, 3.99),
         ],
-        USER_RHYTHMS,
-        [
+        RHYTHMS,
+        2
+        * [
             {
                 "measure": "interactions",
                 "amount": 11.0,
@@ -645,8 +643,9 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
     ),
     "minutes_and_interactions_on_other_days": (
         [play("film", 1, seconds=600), *(click(6, hour) for hour in (20, 21, 22))],
-        USER_RHYTHMS,
-        [
+        RHYTHMS,
+        2
+        * [
             {
                 "measure": "watch_minutes",
                 "amount": 10.0,
@@ -658,8 +657,8 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
     ),
     "no_second_watched": (
         [play("film", 1, seconds=0), *(click(6, hour) for hour in (20, 21, 22))],
-        USER_RHYTHMS,
-        [{"measure": "interactions", "weekend_share": 0.25, "prime_time_share": 0.75}],
+        RHYTHMS,
+        2 * [{"measure": "interactions", "weekend_share": 0.25, "prime_time_share": 0.75}],
     ),
     "three_watched_days": (
         [play("film", days_ago, hour) for days_ago in range(1, 4) for hour in (20, 21, 22)],
@@ -719,27 +718,32 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
     ),
     "weeks_in_a_row": (
         [click(6), click(7), click(20), click(28)],
-        USER_RHYTHMS,
-        [{"weeks_active_streak": 3}],
+        RHYTHMS,
+        2 * [{"weeks_active_streak": 3}],
     ),
-    "no_activity_in_the_last_week": ([click(7)], USER_RHYTHMS, [{"weeks_active_streak": 0}]),
+    "no_activity_in_the_last_week": ([click(7)], RHYTHMS, 2 * [{"weeks_active_streak": 0}]),
     "more_weeks_than_the_lookback": (
         [click(days_ago) for days_ago in range(3, 190, 7)],
-        USER_RHYTHMS,
-        [{"weeks_active_streak": 26}],
+        RHYTHMS,
+        2 * [{"weeks_active_streak": 26}],
     ),
     "last_days_of_the_thirds_of_june": (
         [
             play("film", days_ago, seconds=seconds)
             for days_ago, seconds in ((30, 1), (29, 2), (20, 4), (19, 8), (10, 16), (9, 32))
         ],
-        USER_RHYTHMS,
+        RHYTHMS,
         [
+            {
+                "first_third_of_month_share": 4 / 60,
+                "middle_third_of_month_share": 24 / 60,
+                "last_third_of_month_share": 32 / 60,
+            },
             {
                 "first_third_of_month_share": 6 / 63,
                 "middle_third_of_month_share": 24 / 63,
                 "last_third_of_month_share": 33 / 63,
-            }
+            },
         ],
     ),
     # --- titles
@@ -870,7 +874,6 @@ REFERENCE = {
     "metrics.user_days": reference.user_days,
     "metrics.user_hours": reference.user_hours,
     "metrics.content_days": reference.content_days,
-    "metrics.source_contents": reference.source_contents,
     "metrics.title_tags": reference.title_tags,
     "metrics.data_quality": reference.data_quality,
     "metrics.as_of_dates": reference.as_of_dates,
@@ -879,7 +882,6 @@ REFERENCE = {
     "metrics.inactivity_regions": reference.inactivity_regions,
     "metrics.user_titles": reference.user_titles,
     "metrics.user_genres": reference.user_genres,
-    "metrics.window_rhythms": reference.window_rhythms,
     "metrics.user_windows": reference.user_windows,
     "metrics.user_rhythms": reference.user_rhythms,
     "metrics.user_rfm": reference.user_rfm,

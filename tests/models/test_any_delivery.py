@@ -193,8 +193,4 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
         if column:
             # rows without a date are of all dates pooled
             kept[name] = [row for row in rows if row[column] and row[column] <= as_of_date]
-    # The last UTC date may have events of the local date that comes next, without saying which.
-    kept["metrics.source_contents"] = [
-        row for row in tables["metrics.source_contents"] if row["source_date"] < as_of_date
-    ]
     return kept

@@ -11,7 +11,7 @@ import yaml
 from dbt.contracts.graph.manifest import Manifest
 
 from pages import lineage
-from service import Demo
+from service import GRAINS, OF_TIMES, PARTITIONS, Demo
 from viewer_personas.build import PROJECT, build, invoke, parse
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
@@ -73,6 +73,17 @@ def test_every_result_has_a_contract_and_a_tested_grain(manifest: Manifest) -> N
         assert node.unique_id in tested, f"no test proves the grain of {node.name}"
         assert node.unique_id in checked, f"no test checks the columns of {node.name}"
         assert node.description.startswith("One row per "), f"{node.name}: what is one row?"
+
+
+def test_no_table_is_left_out_of_the_comparisons(manifest: Manifest) -> None:
+    models = {
+        f"{node.schema}.{node.alias}": str(node.config.materialized)
+        for node in manifest.nodes.values()
+        if node.resource_type == "model" and node.schema != "staging"
+    }
+    assert models.keys() == {*GRAINS, *OF_TIMES}
+    partitioned = {name for name, kind in models.items() if kind == "partitioned"}
+    assert partitioned == PARTITIONS.keys()
 
 
 def test_what_leaves_is_an_exposure(manifest: Manifest) -> None:

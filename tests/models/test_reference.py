@@ -204,22 +204,6 @@ def test_an_hour_of_the_clock_adds_up_what_was_done_in_it() -> None:
     assert [row["watch_interactions"] for row in reference.user_hours(world)] == [1, 2, 0]
 
 
-def test_events_of_a_source_date_by_content_and_kind() -> None:
-    world = make_world(
-        Event("anna", "film_a", "play", days_ago(0), 60.0, 3),
-        Event("bert", "film_a", "play", days_ago(0, 22), 60.0, 2),
-        Event("bert", None, "novel type", days_ago(0)),
-        Event("bert", "film_a", "ping", days_ago(0)),
-        # the local date before, but the UTC date counts
-        Event("cleo", "film_a", "open", days_ago(0, 1)),
-        users={"cleo": {"timezone": "America/New_York"}},
-    )
-    rows = reference.source_contents(world)
-    told = [(row["content_id"], row["interaction"], row["event_count"]) for row in rows]
-    assert told == [(None, "other", 1), ("film_a", "browse", 1), ("film_a", "watch", 5)]
-    assert {row["source_date"] for row in rows} == {AS_OF}
-
-
 # --- catalogue -----------------------------------------------------------------------------------
 
 
@@ -267,6 +251,21 @@ def test_data_quality_counts_what_is_suspicious() -> None:
     assert quality(world, "users_in_unknown_time_zones") == [(0, 1, None), (1, 2, "bert")]
     shares = {row["share"] for row in reference.data_quality(world)}
     assert shares == {0.0, 2 / 14, 4 / 9, 1 / 4, 1 / 3, 1 / 2}
+
+
+def test_data_quality_adds_up_the_events_of_a_utc_date() -> None:
+    world = make_world(
+        Event("anna", "film_a", "play", days_ago(0), 60.0, 3),
+        Event("bert", "film_a", "play", days_ago(0, 22), 60.0, 2),
+        Event("bert", None, "novel type", days_ago(0)),
+        Event("bert", "film_a", "ping", days_ago(0)),
+        # the local date before, but the UTC date counts
+        Event("cleo", "film_a", "open", days_ago(0, 1)),
+        users={"cleo": {"timezone": "America/New_York"}},
+    )
+    assert quality(world, "events_of_unknown_type") == [(1, 7, None)]
+    assert quality(world, "events_on_unknown_contents") == [(0, 6, None)]
+    assert quality(world, "contents_without_genre") == [(0, 1, None)]
 
 
 def test_a_series_is_without_episodes_when_none_in_the_catalogue_names_it() -> None:
@@ -825,7 +824,7 @@ def test_lift_holds_a_genre_against_the_audience() -> None:
 
 
 def rhythm(*events: Event, window_days: int = 28, **settings: Any) -> Row:
-    rows = reference.window_rhythms(make_world(*events, **settings))
+    rows = reference.user_rhythms(make_world(*events, **settings))
     return only(rows, window_days=window_days)
 
 
@@ -846,7 +845,7 @@ def rhythm(*events: Event, window_days: int = 28, **settings: Any) -> Row:
     ],
 )
 def test_a_daypart_lasts_until_the_next_begins(hour: int, daypart: str) -> None:
-    [row] = reference.user_rhythms(make_world(browse(days_ago(5, hour))))
+    row = rhythm(browse(days_ago(5, hour)))
     assert row["weekday_dayparts"] == [{"weekday": 2, "daypart": daypart, "amount": 1.0}]
     assert row["prime_time_share"] == (daypart == "prime_time")
     assert row["night_share"] == (daypart == "night")
@@ -913,7 +912,7 @@ def test_a_rhythm_of_who_watched_nothing_is_of_interactions() -> None:
 
 def test_rhythm_of_the_week_and_the_month() -> None:
     # 30 June: Sunday; 10, 11, 20, 21 June: Monday, Tuesday, Thursday, Friday
-    world = make_world(
+    events = [
         play("film_a", days_ago(0, 20), 60),
         play("film_a", days_ago(20, 7), 120),
         play("film_a", days_ago(19, 23), 240),
@@ -921,9 +920,10 @@ def test_rhythm_of_the_week_and_the_month() -> None:
         play("film_b", days_ago(10, 2), 30),
         play("film_a", days_ago(9, 23), 960),
         browse(days_ago(8, 12)),
+        play("film_a", days_ago(28, 12), 600),
         play("film_a", days_ago(84), 5000),
-    )
-    [row] = reference.user_rhythms(world)
+    ]
+    row = rhythm(*events)
     assert (row["measure"], row["amount"]) == ("watch_minutes", 31.5)
     cells = [(cell["weekday"], cell["daypart"], cell["amount"]) for cell in row["weekday_dayparts"]]
     assert cells == [
@@ -936,6 +936,14 @@ def test_rhythm_of_the_week_and_the_month() -> None:
     assert row["first_third_of_month_share"] == 2 / 31.5
     assert row["middle_third_of_month_share"] == 12.5 / 31.5
     assert row["last_third_of_month_share"] == 17 / 31.5
+    # 2 June is in the longer window only
+    row = rhythm(*events, window_days=84)
+    assert row["amount"] == 41.5
+    assert row["first_third_of_month_share"] == 12 / 41.5
+    assert row["weekday_dayparts"][-2:] == [
+        {"weekday": 7, "daypart": "daytime", "amount": 10.0},
+        {"weekday": 7, "daypart": "prime_time", "amount": 1.0},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -948,8 +956,8 @@ def test_rhythm_of_the_week_and_the_month() -> None:
     ],
 )
 def test_weeks_in_a_row_end_on_the_date(days: Sequence[int], weeks: int) -> None:
-    [row] = reference.user_rhythms(make_world(*(browse(days_ago(day)) for day in days)))
-    assert row["weeks_active_streak"] == weeks
+    rows = reference.user_rhythms(make_world(*(browse(days_ago(day)) for day in days)))
+    assert {row["weeks_active_streak"] for row in rows} == {weeks}
 
 
 # --- recency, frequency, watch time --------------------------------------------------------------

@@ -21,11 +21,11 @@ from histories import CATALOGUE
 from reference import spells as reference_spells
 from reference.definitions import Event, Row
 from reference.spells import GONE, TABLES, History
-from service import GRAINS, PARTITIONS, Events, Service, differences
+from service import GRAINS, Events, Service, differences
 from viewer_personas.database.connection import connect
 
 MODELS = [name.removeprefix("personas.") for name in TABLES]
-PARTITIONED = [name for name in TABLES if name in PARTITIONS]
+DATED = [name for name in TABLES if "as_of_date" in GRAINS[name]]
 FIRST = date(2024, 1, 7)
 
 
@@ -198,8 +198,8 @@ def test_the_histories_have_every_kind_of_spell(told: Told) -> None:
     curve = tables["personas.persona_dwell_times"]
     assert any(row["survival"] == 0 for row in curve)
     assert any(row["median_weeks"] is None for row in curve)
-    kernel = tables["personas.persona_kernel"]
-    assert {row["weeks_in_spell"] for row in kernel} == set(range(history.max_weeks + 1))
+    outlooks = tables["personas.persona_outlooks"]
+    assert {row["from_weeks"] for row in outlooks} == set(range(history.max_weeks + 1))
 
 
 def test_week_by_week_gives_the_tables_of_a_full_refresh(told: Told) -> None:
@@ -214,10 +214,8 @@ def test_without_everything_after_a_date_its_partitions_are_the_same(told: Told)
     cut_service = service.copy(service.folder.parent / f"cut_{last}")
     write(cut_service, history.up_to(last))
     cut = run_models(cut_service, full_refresh=True)
-    past = {
-        name: [row for row in tables[name] if row["as_of_date"] <= last] for name in PARTITIONED
-    }
-    assert differences(past, {name: cut[name] for name in PARTITIONED}) == {}
+    past = {name: [row for row in tables[name] if row["as_of_date"] <= last] for name in DATED}
+    assert differences(past, {name: cut[name] for name in DATED}) == {}
     assert disagreements(cut, history.up_to(last)) == {}
 
 

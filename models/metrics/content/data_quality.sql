@@ -22,7 +22,7 @@ touched as (
         content_id,
         sum(event_count) as events,
         sum(case when interaction = 'other' then event_count else 0 end) as events_of_unknown_type
-    from {{ ref('source_contents') }}
+    from {{ ref('user_content_hours') }}
     group by source_date, content_id
 ),
 

@@ -223,7 +223,7 @@ top_genres as (
 ),
 
 rhythms as (
-    select * from {{ ref('window_rhythms') }}
+    select * from {{ ref('user_rhythms') }}
     where as_of_date in (select as_of_date from as_of_dates)
 ),
 

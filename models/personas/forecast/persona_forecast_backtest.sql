@@ -1,6 +1,5 @@
-with dates_to_build as (
+with persona_dates as (
     select * from {{ ref('persona_dates') }}
-    where {{ needs_building() }}
 ),
 
 persona_forecast as (
@@ -9,7 +8,6 @@ persona_forecast as (
 
 persona_outcomes as (
     select * from {{ ref('persona_outcomes') }}
-    where as_of_date in (select as_of_date from dates_to_build)
 ),
 
 actual as (
@@ -36,7 +34,7 @@ scores as (
 )
 
 select
-    dates_to_build.as_of_date,
+    persona_dates.as_of_date,
     persona_forecast.as_of_date as forecast_date,
     persona_forecast.persona,
     persona_forecast.viewers_now as naive_viewers,
@@ -50,14 +48,14 @@ select
     between persona_forecast.lower_viewers and persona_forecast.upper_viewers as is_within_limits,
     scores.brier_score,
     scores.naive_brier_score,
-    dates_to_build.history_version as input_version
-from dates_to_build
-inner join persona_forecast on dates_to_build.as_of_date = persona_forecast.target_date
+    persona_dates.history_version as input_version
+from persona_dates
+inner join persona_forecast on persona_dates.as_of_date = persona_forecast.target_date
 left join actual
     on
-        dates_to_build.as_of_date = actual.as_of_date
+        persona_dates.as_of_date = actual.as_of_date
         and persona_forecast.persona = actual.persona
 left join scores
     on
-        dates_to_build.as_of_date = scores.as_of_date
+        persona_dates.as_of_date = scores.as_of_date
         and persona_forecast.persona = scores.persona

@@ -1,3 +1,4 @@
+{%- set prior = var('forecast_prior_steps') -%}
 {%- set max_weeks = var('forecast_max_weeks') -%}
 
 with persona_dates as (
@@ -18,9 +19,92 @@ persona_choices as (
     select * from {{ ref('persona_choices') }}
 ),
 
-persona_kernel as (
-    select * from {{ ref('persona_kernel') }}
-    where as_of_date in (select as_of_date from dates_to_build)
+persona_steps as (
+    select * from {{ ref('persona_steps') }}
+    where step_days = 7
+),
+
+counted as (
+    select
+        dates_to_build.as_of_date,
+        persona_steps.from_persona,
+        {{ forecast_weeks('persona_steps.weeks_in_spell', 'persona_steps.is_left_censored') }}
+            as weeks_in_spell,
+        persona_steps.to_persona,
+        cast(sum(persona_steps.viewers) as bigint) as steps
+    from dates_to_build
+    inner join persona_steps on dates_to_build.as_of_date >= persona_steps.as_of_date
+    group by 1, 2, 3, 4
+),
+
+-- of all weeks of the spells of a persona, known or not
+pooled as (
+    select
+        as_of_date,
+        from_persona,
+        to_persona,
+        cast(sum(steps) as bigint) as steps
+    from counted
+    group by 1, 2, 3
+),
+
+pooled_rates as (
+    select
+        *,
+        steps / cast(sum(steps) over (partition by as_of_date, from_persona) as double) as rate
+    from pooled
+),
+
+weeks_of_spell as (
+    select known_weeks.weeks_in_spell
+    from (
+        values
+        {% for week in range(max_weeks + 1) -%}
+            ({{ week }}){{ ',' if not loop.last }}
+        {% endfor -%}
+    ) as known_weeks (weeks_in_spell)
+),
+
+-- weeks that are not known tell nothing more than the persona does
+totals as (
+    select
+        as_of_date,
+        from_persona,
+        weeks_in_spell,
+        cast(sum(steps) as bigint) as steps
+    from counted
+    where weeks_in_spell > 0
+    group by 1, 2, 3
+),
+
+-- The semi-Markov kernel in weeks: where a viewer goes within a week depends on the persona and on
+-- how long they have had it, and on nothing before. Each week of the spell counts
+-- forecast_prior_steps more, which go as those of the persona at large do.
+kernel as (
+    select
+        pooled_rates.as_of_date,
+        pooled_rates.from_persona,
+        weeks_of_spell.weeks_in_spell,
+        pooled_rates.to_persona,
+        case
+            when totals.steps is null then pooled_rates.rate
+            else
+                (coalesce(counted.steps, 0) + {{ prior }} * pooled_rates.rate)
+                / (totals.steps + {{ prior }})
+        end as probability
+    from pooled_rates
+    cross join weeks_of_spell
+    left join counted
+        on
+            pooled_rates.as_of_date = counted.as_of_date
+            and pooled_rates.from_persona = counted.from_persona
+            and pooled_rates.to_persona = counted.to_persona
+            and weeks_of_spell.weeks_in_spell = counted.weeks_in_spell
+    left join totals
+        on
+            pooled_rates.as_of_date = totals.as_of_date
+            and pooled_rates.from_persona = totals.from_persona
+            and weeks_of_spell.weeks_in_spell = totals.weeks_in_spell
 ),
 
 viewers as (
@@ -58,21 +142,21 @@ shares_0 as (
             shares.as_of_date,
             shares.from_persona,
             shares.from_weeks,
-            coalesce(persona_kernel.to_persona, shares.persona) as persona,
+            coalesce(kernel.to_persona, shares.persona) as persona,
             case
-                when persona_kernel.to_persona <> shares.persona then 1
+                when kernel.to_persona <> shares.persona then 1
                 when shares.weeks_in_spell = 0 then 0
                 else least(shares.weeks_in_spell + 1, {{ max_weeks }})
             end as weeks_in_spell,
             {{ exact_sum(
-                'shares.share * coalesce(persona_kernel.probability, 1.0)', 'decimal(28, 18)'
+                'shares.share * coalesce(kernel.probability, 1.0)', 'decimal(28, 18)'
             ) }} as share
         from shares_{{ step - 1 }} as shares
-        left join persona_kernel
+        left join kernel
             on
-                shares.as_of_date = persona_kernel.as_of_date
-                and shares.persona = persona_kernel.from_persona
-                and shares.weeks_in_spell = persona_kernel.weeks_in_spell
+                shares.as_of_date = kernel.as_of_date
+                and shares.persona = kernel.from_persona
+                and shares.weeks_in_spell = kernel.weeks_in_spell
         group by 1, 2, 3, 4, 5
     ),
 

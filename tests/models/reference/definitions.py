@@ -29,7 +29,6 @@ INTERACTION_TYPES = {
     "feedback": "giving_feedback",
 }
 WINDOWS = (28, 84)
-RHYTHM_WINDOW = 84
 RFM_WINDOW = 84
 DAYS_OF_DATA_BEFORE_FIRST_AS_OF = 28
 MAX_STRENGTH = 3.0
@@ -291,23 +290,6 @@ def user_hours(world: World) -> list[Row]:
     return _sorted(rows, "activity_date", "user_id", "local_hour")
 
 
-def source_contents(world: World) -> list[Row]:
-    """One row per UTC date, content (or none) and kind of interaction: events of the source."""
-    rows = []
-    for (source_date, content_id, interaction), hours in _grouped(
-        user_content_hours(world), "source_date", "content_id", "interaction"
-    ).items():
-        rows.append(
-            {
-                "source_date": source_date,
-                "content_id": content_id,
-                "interaction": interaction,
-                "event_count": _total(hours, "event_count"),
-            }
-        )
-    return _sorted(rows, "source_date", "content_id", "interaction")
-
-
 # --- catalogue -----------------------------------------------------------------------------------
 
 
@@ -354,7 +336,7 @@ def data_quality(world: World) -> list[Row]:
     is no activity is not looked at. Contents are judged by the catalogue, users by the documents.
     """
     rows = []
-    for (source_date,), of_date in _grouped(source_contents(world), "source_date").items():
+    for (source_date,), of_date in _grouped(user_content_hours(world), "source_date").items():
         for quality_check, found in _suspicious_contents(world, of_date).items():
             rows.append(_quality_row(source_date, quality_check, *found))
     for (activity_date,), days in _grouped(user_days(world), "activity_date").items():
@@ -714,8 +696,7 @@ def user_windows(world: World) -> list[Row]:
     series_by_user = _grouped(period_series(world), "as_of_date", "user_id")
     regions_by_user = _grouped(inactivity_regions(world), "as_of_date", "user_id")
     rhythms = {
-        (row["as_of_date"], row["window_days"], row["user_id"]): row
-        for row in window_rhythms(world)
+        (row["as_of_date"], row["window_days"], row["user_id"]): row for row in user_rhythms(world)
     }
     rows = []
     for as_of_date in [row["as_of_date"] for row in as_of_dates(world)]:
@@ -870,7 +851,7 @@ def _region_metrics(regions: list[Row], window_start: date) -> Row:
 
 
 def _rhythm_metrics(rhythm: Row) -> Row:
-    """What user_windows takes from window_rhythms; all null for a user who was not active."""
+    """What user_windows takes from user_rhythms; all null for a user who was not active."""
     return {
         column: rhythm.get(column)
         for column in (
@@ -993,34 +974,14 @@ def user_genres(world: World) -> list[Row]:
 # --- rhythms -------------------------------------------------------------------------------------
 
 
-def window_rhythms(world: World) -> list[Row]:
-    """One row per as-of date, window and user who was active in it: when they watch."""
-    return _sorted(
-        [
-            {
-                "as_of_date": as_of_date,
-                "window_days": window_days,
-                "user_id": user_id,
-                **_rhythm(world, hours),
-            }
-            for as_of_date, window_days, user_id, hours in _windows_of_hours(world)
-        ],
-        "as_of_date",
-        "window_days",
-        "user_id",
-    )
-
-
 def user_rhythms(world: World) -> list[Row]:
-    """One row per as-of date and user active in the 84 days: the rhythm, in more detail."""
+    """One row per as-of date, window and user who was active in it: when they watch."""
     active_dates = {
         (as_of_date, user_id): {day["activity_date"] for day in days}
         for as_of_date, user_id, days in _lookbacks(world)
     }
     rows = []
     for as_of_date, window_days, user_id, hours in _windows_of_hours(world):
-        if window_days != RHYTHM_WINDOW:
-            continue
         cells = _grouped(
             [
                 {
@@ -1046,6 +1007,7 @@ def user_rhythms(world: World) -> list[Row]:
         rows.append(
             {
                 "as_of_date": as_of_date,
+                "window_days": window_days,
                 "user_id": user_id,
                 **_rhythm(world, hours),
                 "weekday_dayparts": [cell for cell in weekday_dayparts if cell["amount"] > 0],
@@ -1059,11 +1021,11 @@ def user_rhythms(world: World) -> list[Row]:
                 ),
             }
         )
-    return _sorted(rows, "as_of_date", "user_id")
+    return _sorted(rows, "as_of_date", "window_days", "user_id")
 
 
 def _rhythm(world: World, hours: list[Row]) -> Row:
-    """The columns that window_rhythms and user_rhythms have in common."""
+    """Amounts, shares and peaks of the hours of a window."""
     measure = _measure(hours)
     amount = _amount(measure, hours)
     on_weekend = [hour for hour in hours if hour["activity_date"].isoweekday() >= 6]

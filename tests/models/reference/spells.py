@@ -296,22 +296,6 @@ def forecasts(history: History) -> dict[date, Forecast]:
     return made
 
 
-def persona_kernel(history: History) -> list[Row]:
-    """One row per date, persona, week and next persona; the counts are left to the model."""
-    return [
-        {
-            "as_of_date": as_of_date,
-            "from_persona": persona,
-            "weeks_in_spell": weeks,
-            "to_persona": new,
-            "probability": probability,
-        }
-        for as_of_date in history.dates
-        for (persona, weeks), following in _kernel(history.up_to(as_of_date)).items()
-        for new, probability in following.items()
-    ]
-
-
 def persona_outlooks(history: History) -> list[Row]:
     """One row per date, persona, week of its spell and persona 28 days later."""
     rows = {}
@@ -459,7 +443,6 @@ TABLES = {
     "personas.persona_steps": persona_steps,
     "personas.persona_transitions": persona_transitions,
     "personas.persona_dwell_times": persona_dwell_times,
-    "personas.persona_kernel": persona_kernel,
     "personas.persona_outlooks": persona_outlooks,
     "personas.persona_outcomes": persona_outcomes,
     "personas.persona_forecast": persona_forecast,
