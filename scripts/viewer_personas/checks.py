@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from viewer_personas.database.raw import transaction
+from viewer_personas.database.sql import transaction
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
