@@ -8,7 +8,8 @@ export DBT_PROFILES_DIR := profiles
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-servers test proof lint format docs metrics-page persona-pages robustness
+.PHONY: help setup demo demo-servers test proof lint format docs metrics-page persona-pages
+.PHONY: check-pages dist robustness
 .PHONY: distributions compare-methods compare-clusters compare-dataframes compare-engines
 .PHONY: benchmark benchmark-retention kill-test clean
 
@@ -51,10 +52,12 @@ proof: .venv/.installed-for-tests  ## Run the rest: all histories, Spark, Druid,
 	PERSONAS_SUITE=proof $(PYTEST) -n 3 -m "proof or histories"
 	$(BIN)/python tests/tools/kill_and_recover.py --times 3
 
-lint: setup  ## Check style, types and SQL
+lint: setup  ## Check style, types, spelling, YAML and SQL
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/codespell
 	$(BIN)/python tests/tools/lint_sql.py
 
 format: setup  ## Put Python into shape
@@ -70,6 +73,13 @@ metrics-page: setup  ## Write docs/metrics.md from the models' YAML
 persona-pages: setup  ## Write docs/personas from the seeds and the demo
 	$(BIN)/personas demo
 	$(BIN)/python -m pages.personas demo/personas.duckdb
+
+check-pages: setup  ## Say whether the pages written from YAML and seeds are up to date
+	$(BIN)/python -m pages.metrics --check
+	$(BIN)/python -m pages.personas --check
+
+dist: $(UV)  ## Build wheel and sdist into dist
+	$(UV) build --quiet --system-certs --python $(PYTHON) --no-python-downloads
 
 robustness: setup  ## Build 10 demos (5 seeds, noise 1 and 2) and write the tables of docs/recovery.md
 	$(BIN)/python -m bench.robustness
@@ -110,4 +120,4 @@ kill-test: setup  ## Kill load, build and export 30 times at random points, and 
 	$(BIN)/python tests/tools/kill_and_recover.py --times 30
 
 clean:  ## Remove what is built, not what is fetched
-	rm -rf target logs demo exports
+	rm -rf target logs demo exports dist

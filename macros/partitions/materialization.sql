@@ -47,9 +47,10 @@
             {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
             {% if not missing_partitions() %}{% break %}{% endif %}
         {% endfor %}
+        {# a changed description waits for the next partition, so that an idle run stays quick #}
+        {% do persist_docs(table, model) %}
     {% endif %}
     {% do apply_grants(table, config.get('grants'), should_revoke=kept > 0) %}
-    {% do persist_docs(table, model) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
     {{ run_hooks(post_hooks, inside_transaction=False) }}

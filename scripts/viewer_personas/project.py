@@ -31,7 +31,7 @@ PACKAGED = INSIDE if INSIDE.is_dir() else CHECKOUT
 
 HIDDEN = ".personas"
 OWN_SEEDS = ("event_types", "personas", "persona_rules")
-LINKED = ("macros", "models", "tests", "profiles")
+LINKED = ("macros", "models", "tests", "profiles", "selectors.yml")
 SOURCES = """\
 # Where events, contents and users come from. Paths are relative to this file; secrets come from
 # the environment as ${NAME}. On the left of `columns` are our names, on the right the service's;

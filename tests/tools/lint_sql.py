@@ -1,4 +1,8 @@
-"""Lint the SQL against a scratch database: dbt's templater opens, and locks, the target's file."""
+"""Lint the SQL against a scratch database: dbt's templater opens, and locks, the target's file.
+
+    python tests/tools/lint_sql.py             # all of it
+    python tests/tools/lint_sql.py FILE …      # some files
+"""
 
 import os
 import subprocess
@@ -12,7 +16,8 @@ from viewer_personas.database.raw import create_raw_tables
 
 
 def main() -> int:
-    """Build the models on an empty raw layer, then run sqlfluff on them; its exit status."""
+    """Build the models on an empty raw layer, then run sqlfluff; its exit status."""
+    files = sys.argv[1:] or ["models", "tests"]
     with tempfile.TemporaryDirectory() as scratch:
         database = Path(scratch) / "lint.duckdb"
         os.environ["DBT_TARGET_PATH"] = str(Path(scratch) / "target")
@@ -21,7 +26,7 @@ def main() -> int:
             create_raw_tables(connection)
         invoke(["build", "--exclude-resource-type", "unit_test", "test"], database, lambda *_: None)
         return subprocess.run(
-            [sys.executable, "-m", "sqlfluff", "lint", "models", "tests", "--disable-progress-bar"],
+            [sys.executable, "-m", "sqlfluff", "lint", *files, "--disable-progress-bar"],
             cwd=PROJECT,
             env={
                 **os.environ,

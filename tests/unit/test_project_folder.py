@@ -29,7 +29,7 @@ def test_what_init_writes_can_be_used_as_it_is(folder: Path) -> None:
     project = compose(folder)
     shipped = yaml.safe_load((PACKAGED / "dbt_project.yml").read_text())
     assert yaml.safe_load((project / "dbt_project.yml").read_text()) == shipped
-    for name in ("macros", "models", "profiles", "tests"):
+    for name in ("macros", "models", "profiles", "tests", "selectors.yml"):
         assert (project / name).resolve() == (PACKAGED / name).resolve()
 
 
