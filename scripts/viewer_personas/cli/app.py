@@ -25,16 +25,8 @@ from viewer_personas.export.publications import ExportSummary
 from viewer_personas.project import init as write_settings
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
-from viewer_personas.rules.catalogue import (
-    PERSONA_COLUMNS,
-    RULE_COLUMNS,
-    as_rules,
-    check_population,
-    check_rules,
-    read_seed,
-    seed_path,
-    shown_path,
-)
+from viewer_personas.rules.catalogue import CASUAL, as_rules, read_seed, seed_path, shown_path
+from viewer_personas.rules.check import check_population, check_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
@@ -197,8 +189,8 @@ def rules_check(
     """Say what is wrong with the rules, row by row; exit with 1 where there is an error."""
     rules_file = rules or seed_path("persona_rules")
     personas_file = personas or seed_path("personas")
-    rule_rows = read_seed(rules_file, RULE_COLUMNS)
-    persona_rows = read_seed(personas_file, PERSONA_COLUMNS)
+    rule_rows = read_seed("persona_rules", rules_file)
+    persona_rows = read_seed("personas", personas_file)
     names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
     findings = check_rules(rule_rows, persona_rows, **names)
     errors = [finding for finding in findings if finding.level == "error"]
@@ -261,7 +253,8 @@ def demo(
         examples = connection.execute(
             "select persona, min(user_id) from personas.user_personas"
             " where as_of_date = (select max(as_of_date) from metrics.as_of_dates)"
-            " and persona <> 'casual' group by persona order by persona"
+            " and persona <> $1 group by persona order by persona",
+            [CASUAL],
         ).fetchall()
     lines += ["", recovery.render(recovered), "", detection.render(detected)]
     lines += text.example_lines(examples, database)
