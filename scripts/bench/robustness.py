@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from viewer_personas.build import PROJECT, load_and_build
+from bench.demos import load_and_build
+from viewer_personas.build import PROJECT
 from viewer_personas.database.connection import connect
 from viewer_personas.demo import service as demo
 from viewer_personas.demo.detection import (

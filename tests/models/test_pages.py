@@ -9,8 +9,9 @@ from statistics import median_low
 import duckdb
 import pytest
 
+from bench.demos import load_and_build
 from pages.personas import examples, problems_of_form, write
-from viewer_personas.build import build, load_and_build
+from viewer_personas.build import build
 from viewer_personas.database.connection import connect
 from viewer_personas.demo.detection import Detection, detection
 from viewer_personas.demo.recovery import TRUTH, recovery

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from viewer_personas.database.parquet import check_directory, land
 from viewer_personas.demo import detection, recovery
 from viewer_personas.demo import service as demo_service
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.export.export import check_target
+from viewer_personas.export.export import Target, target_of
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
 from viewer_personas.project import init as write_settings
@@ -76,12 +78,12 @@ def load(
     if directory and to != "parquet":
         raise InputError("--directory is for files: add --to parquet")
     if to == "duckdb":
-        summary = _load(sources, database, since, until, restore)
+        summary = _load(_reader(sources), database, since, until, restore)
         text.print_results(as_json, {"load": summary}, [text.load_lines(summary)])
         return
     warehouse = directory or database.parent / "warehouse"
     check_directory(warehouse)
-    summary = _load(sources, database, since, until, restore)
+    summary = _load(_reader(sources), database, since, until, restore)
     with text.progress("Landing") as report:
         landed = land(database, warehouse, report=report)
     text.print_results(
@@ -115,7 +117,7 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Export what the exposures name."""
-    summary = _export(sources, database, to, exports)
+    summary = _export(_target(_reader(sources), database, to, exports), database)
     text.print_results(as_json, {"export": summary}, [text.export_lines(summary)])
 
 
@@ -243,7 +245,7 @@ def demo(
     """Generate a small streaming service, run everything on it, and check what was planted."""
     settings = {"viewers": viewers, "days": days, "seed": seed, "noise": noise}
     _generate(directory, settings)
-    database = directory / "personas.duckdb"
+    database = directory / demo_service.DATABASE
     results, lines = _run(
         directory / "sources.yml", database, None, None, False, False, None, "files", None
     )
@@ -274,8 +276,20 @@ def main() -> None:
 # --- the steps ---------------------------------------------------------------------------------
 
 
+def _reader(file: Path | None) -> Callable[[], Sources]:
+    """Reads the sources when they are first asked for, and only then."""
+    return cache(lambda: load_sources(file or build_step.PROJECT / "profiles" / "sources.yml"))
+
+
+def _target(
+    read_sources: Callable[[], Sources], database: Path, to: str, exports: Path | None
+) -> Target:
+    directory = exports or database.parent / "exports"
+    return target_of(to, directory=directory, read_sources=read_sources)
+
+
 def _load(
-    sources: Path | None,
+    read_sources: Callable[[], Sources],
     database: Path,
     since: datetime | None,
     until: datetime | None,
@@ -283,17 +297,13 @@ def _load(
 ) -> LoadSummary:
     with text.progress("Loading") as report:
         return run_load(
-            _sources(sources),
+            read_sources(),
             database,
             since=_day(since),
             until=_day(until),
             restore=restore,
             report=report,
         )
-
-
-def _sources(file: Path | None) -> Sources:
-    return load_sources(file or build_step.PROJECT / "profiles" / "sources.yml")
 
 
 def _build(
@@ -309,21 +319,9 @@ def _build(
         )
 
 
-def _export(sources: Path | None, database: Path, to: str, exports: Path | None) -> ExportSummary:
-    def read_sources() -> Sources:
-        return _sources(sources)
-
-    check_target(to, read_sources)
-    directory = exports or database.parent / "exports"
+def _export(target: Target, database: Path) -> ExportSummary:
     with text.progress("Exporting") as report:
-        return run_export(
-            parsed(database),
-            database,
-            to,
-            directory=directory,
-            read_sources=read_sources,
-            report=report,
-        )
+        return run_export(parsed(database), database, target, report=report)
 
 
 def _run(
@@ -337,10 +335,11 @@ def _run(
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
-    check_target(to, lambda: _sources(sources))
-    loaded = _load(sources, database, since, until)
+    read_sources = _reader(sources)
+    target = _target(read_sources, database, to, exports)
+    loaded = _load(read_sources, database, since, until)
     built = _build(database, full_refresh, all_tests, variables)
-    exported = _export(sources, database, to, exports)
+    exported = _export(target, database)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}

@@ -13,7 +13,7 @@ from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import Connection, scalar
 from viewer_personas.errors import InputError
-from viewer_personas.sources import files
+from viewer_personas.sources import document_files, event_files
 from viewer_personas.sources.config import Sources
 
 
@@ -111,7 +111,7 @@ def load(
 def _inspect_events(connection: Connection, sources: Sources, report: Report) -> EventsDriver:
     settings = sources.events
     if settings.driver == "files":
-        return files.inspect_events(connection, settings, sources.file, report)
+        return event_files.inspect_events(connection, settings, sources.file, report)
     # here, because the clients of servers take half a second that other commands do not need
     from viewer_personas.sources import druid as druid_events
 
@@ -125,7 +125,7 @@ def _inspect_documents(
     if settings is None:
         return None
     if settings.driver == "files":
-        return files.inspect_documents(connection, settings, sources.file, key)
+        return document_files.inspect_documents(connection, settings, sources.file, key)
     from viewer_personas.sources import mongodb
 
     return mongodb.inspect_documents(settings, sources.file, key)
