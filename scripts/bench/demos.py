@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from viewer_personas.build import build
+from viewer_personas.config import load_sources
 from viewer_personas.demo.service import DATABASE
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 

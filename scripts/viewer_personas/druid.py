@@ -20,9 +20,9 @@ import requests
 import tenacity
 import urllib3
 
+from viewer_personas.config import DruidServer
 from viewer_personas.database.sql import literal
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.config import DruidServer
 
 Result = TypeVar("Result")
 

@@ -15,10 +15,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from viewer_personas.config import load_sources
 from viewer_personas.database import raw
 from viewer_personas.errors import InputError
 from viewer_personas.sources import event_files
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import LoadSummary, load
 
 Row = dict[str, Any]

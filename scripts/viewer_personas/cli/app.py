@@ -16,6 +16,7 @@ from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary, parsed
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
+from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
 from viewer_personas.database.parquet import check_directory, land
 from viewer_personas.demo import detection, recovery
@@ -32,7 +33,6 @@ from viewer_personas.rules.check import check_population, check_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
-from viewer_personas.sources.config import Sources, load_sources
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents

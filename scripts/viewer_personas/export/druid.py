@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from viewer_personas.config import DruidExport
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import literal, quoted
@@ -45,7 +46,6 @@ from viewer_personas.export.publications import (
     exposures,
     record,
 )
-from viewer_personas.sources.config import DruidExport
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viewer_personas.config import DruidExport, Sources
 from viewer_personas.database.raw import Report
 from viewer_personas.errors import InputError
 from viewer_personas.export.files import export_files
 from viewer_personas.export.publications import ExportSummary
-from viewer_personas.sources.config import DruidExport, Sources
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from viewer_personas.config import DruidExport
 from viewer_personas.database.sql import quoted
 from viewer_personas.druid import Druid
 from viewer_personas.errors import InputError, PersonasError, Unreachable
@@ -27,7 +28,6 @@ from viewer_personas.export.druid_tables import (
 )
 from viewer_personas.export.druid_tasks import Tasks, waits
 from viewer_personas.export.offer import Offer
-from viewer_personas.sources.config import DruidExport
 
 Files = Mapping[date, list[Path]]
 Relations = Callable[[date], Relation]

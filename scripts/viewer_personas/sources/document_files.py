@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from viewer_personas.config import FileDocuments
 from viewer_personas.database.raw import replace_documents
 from viewer_personas.database.sql import Connection, literal, quoted
 from viewer_personas.errors import InputError
-from viewer_personas.sources.config import FileDocuments
 from viewer_personas.sources.event_rows import near, time_expression
 from viewer_personas.sources.file_tables import (
     ROW,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from viewer_personas.config import DruidEvents, EventColumns
 from viewer_personas.database.connection import scratch_directory
 from viewer_personas.database.raw import SliceBatch, forget_files
 from viewer_personas.database.sql import (
@@ -29,7 +30,6 @@ from viewer_personas.database.sql import (
 )
 from viewer_personas.druid import Druid, Incomplete, Passing, Segment
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.config import DruidEvents, EventColumns
 from viewer_personas.sources.event_rows import REQUIRED, events_select, near, service_name
 
 # Part of every slice's identity: raise it when the same segments would be read into other rows.

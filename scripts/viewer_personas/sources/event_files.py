@@ -11,10 +11,10 @@ from pathlib import Path
 
 import duckdb
 
+from viewer_personas.config import EventColumns, FileEvents
 from viewer_personas.database.raw import Report, SliceBatch, forget_files
 from viewer_personas.database.sql import Connection, scalar, transaction
 from viewer_personas.errors import InputError
-from viewer_personas.sources.config import EventColumns, FileEvents
 from viewer_personas.sources.event_rows import (
     REQUIRED,
     events_select,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from viewer_personas.config import FileDocuments, FileEvents, FileFormat
 from viewer_personas.database.sql import (
     Connection,
     literal,
@@ -26,7 +27,6 @@ from viewer_personas.database.sql import (
     typed_columns,
 )
 from viewer_personas.errors import InputError
-from viewer_personas.sources.config import FileDocuments, FileEvents, FileFormat
 
 _ENDINGS: dict[str, FileFormat] = {
     ".parquet": "parquet",

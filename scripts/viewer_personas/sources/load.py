@@ -8,13 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
+from viewer_personas.config import Sources
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import Connection, scalar
 from viewer_personas.errors import InputError
 from viewer_personas.sources import document_files, event_files
-from viewer_personas.sources.config import Sources
 
 
 class EventsDriver(Protocol):

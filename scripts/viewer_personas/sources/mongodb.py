@@ -43,11 +43,11 @@ from pymongo.errors import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from viewer_personas.config import MongoDocuments
 from viewer_personas.database import raw
 from viewer_personas.database.connection import scratch_directory
 from viewer_personas.database.sql import Connection, literal, scalar, typed_columns
 from viewer_personas.errors import InputError, PersonasError, Unreachable
-from viewer_personas.sources.config import MongoDocuments
 from viewer_personas.sources.event_rows import near, time_expression
 
 Document = dict[str, Any]
