@@ -71,21 +71,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class JudgedClause:
-    """One clause for one viewer, whether or not it holds, and how far it is from the threshold.
+class JudgedClause(Clause):
+    """A clause that may hold or not, and how far the value is from the threshold.
 
     `difference` is value − threshold in the unit of the metric; `distance` is its size in standard
     deviations of the audience, as in persona_matches at most 3. Both null where nothing is known.
     """
 
-    words: str
     difference_words: str
-    metric: str
-    window_days: int
-    value: float | None
-    operator: str
-    threshold: float
-    is_met: bool
     difference: float | None
     distance: float | None
 
