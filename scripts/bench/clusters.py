@@ -31,9 +31,10 @@ from bench.agreement import (
     matched_macro_f1,
 )
 from bench.methods import build_with_loss, table
-from viewer_personas.build import DATABASE, invoke
+from viewer_personas.build import invoke
 from viewer_personas.database.connection import connect
 from viewer_personas.demo.recovery import TRUTH, planted_on, recovery
+from viewer_personas.demo.service import DATABASE
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
 RULES = "rules"

@@ -30,11 +30,11 @@ from rich.table import Table
 
 from bench.service import Service, generate, viewers_of
 from viewer_personas.build import invoke
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.database.connection import memory_limit as memory_limit_now
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 SAMPLE_SECONDS = 0.05

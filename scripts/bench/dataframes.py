@@ -31,10 +31,10 @@ from rich.table import Table
 from bench.inputs import read_inputs
 from bench.service import Service, generate, viewers_of
 from viewer_personas.build import invoke, parse
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import attach, connect
 from viewer_personas.database.sql import literal
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 PROJECT = "this project"

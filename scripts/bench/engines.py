@@ -18,11 +18,11 @@ import duckdb
 import psutil
 
 from viewer_personas.build import PROJECT, build
+from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.database.parquet import land
 from viewer_personas.database.sql import literal
 from viewer_personas.demo import service as demo
-from viewer_personas.sources.config import Sources, load_sources
 from viewer_personas.sources.load import load
 
 TOLERANCE = 1e-9

@@ -20,10 +20,12 @@ import duckdb
 import typer
 from rich.console import Console
 
-from viewer_personas.build import DATABASE, invoke, load_and_build
+from bench.demos import load_and_build
+from viewer_personas.build import invoke
 from viewer_personas.database.connection import connect
 from viewer_personas.database.sql import literal
 from viewer_personas.demo.recovery import TRUTH, recovery
+from viewer_personas.demo.service import DATABASE
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
 METHODS = ("priority", "strongest", "rarest", "sticky", "riskiest")

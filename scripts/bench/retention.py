@@ -20,10 +20,10 @@ import typer
 import yaml
 
 from viewer_personas.build import build
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.database.sql import scalar
 from viewer_personas.prune import prune
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 FIRST_DAY = date(2026, 1, 1)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from viewer_personas.build import PROJECT, load_and_build
+from bench.demos import load_and_build
+from viewer_personas.build import PROJECT
 from viewer_personas.database.connection import connect
 from viewer_personas.demo import service as demo
 from viewer_personas.demo.detection import (
-    CASUAL,
     HEADINGS,
     Detection,
     casual_wait,
@@ -32,7 +32,8 @@ from viewer_personas.demo.detection import (
 )
 from viewer_personas.demo.recovery import TRUTH, Recovery, recovery
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.rules.words import read_metrics, read_rules
+from viewer_personas.rules.catalogue import CASUAL, metrics
+from viewer_personas.rules.check import read_rules
 
 PAGE = Path("docs/recovery.md")
 BEGIN = "<!-- robustness: begin -->"
@@ -201,7 +202,7 @@ def _changes(noise: float, runs: list[Run]) -> list[str]:
 def _waits() -> list[str]:
     """Why a change cannot be seen sooner, persona by persona, from the rules as they are."""
     rules = read_rules()
-    waits = {persona: [wait] for persona, wait in days_to_wait(rules, read_metrics()).items()}
+    waits = {persona: [wait] for persona, wait in days_to_wait(rules, metrics()).items()}
     casual = {casual_wait(persona, rules) for persona in rules}
     waits[CASUAL] = sorted(casual, key=lambda wait: wait.days)
     return [

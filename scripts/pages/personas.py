@@ -23,17 +23,17 @@ import duckdb
 from viewer_personas.build import PROJECT, default_variables
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
-from viewer_personas.rules.explain import Clause as EvidenceClause
-from viewer_personas.rules.explain import Match, explain
-from viewer_personas.rules.words import (
-    Clause,
+from viewer_personas.rules.catalogue import (
+    CASUAL,
     Metric,
-    condition,
-    read_metrics,
-    read_personas,
-    read_rules,
-    value_text,
+    Persona,
+    Rule,
+    metrics,
+    rules_in,
 )
+from viewer_personas.rules.check import read_personas, read_rules
+from viewer_personas.rules.explain import Clause, Match, explain
+from viewer_personas.rules.words import asked_for, value_text
 
 FOLDER = Path("docs/personas")
 COMMAND = "make persona-pages"
@@ -149,57 +149,54 @@ def pages(project: Path = PROJECT) -> dict[str, str]:
     """
     personas = read_personas(project)
     rules = read_rules(project)
-    metrics = read_metrics(project)
+    known_metrics = metrics(project)
     method = str(default_variables(project)["exclusivity_method"])
-    known = [row["persona"] for row in personas]
     for row in personas:
-        for column, value in row.items():
-            if not value:
-                raise InputError(f"seeds/personas.csv: {row['persona']} has no {column}")
-    for persona in rules:
-        if persona not in known:
-            raise InputError(f"seeds/persona_rules.csv: {persona} is not in seeds/personas.csv")
+        for column, value in vars(row).items():
+            if value == "":
+                raise InputError(f"seeds/personas.csv: {row.persona} has no {column}")
     lines = [
-        f"| [{row['label']}]({row['persona']}.md) | {row['definition']} | {row['expected_risk']}"
-        f" | {row['send_policy']} |"
+        f"| [{row.label}]({row.persona}.md) | {row.definition} | {row.expected_risk}"
+        f" | {row.send_policy} |"
         for row in personas
     ]
     precedence = PRECEDENCE.get(method, f"`exclusivity_method: {method}` decides")
     texts = {"README.md": INDEX.replace("PRECEDENCE", precedence) + "\n".join(lines) + "\n"}
     for number, row in enumerate(personas):
-        texts[f"{row['persona']}.md"] = _page(
-            row, personas[:number], rules.get(row["persona"], []), metrics, method
+        texts[f"{row.persona}.md"] = _page(
+            row, personas[:number], rules.get(row.persona, []), known_metrics, method
         )
     return texts
 
 
-def rule_lines(alternatives: list[list[Clause]], metrics: dict[str, Metric]) -> list[str]:
+def rule_lines(alternatives: list[list[Rule]], metrics: dict[str, Metric]) -> list[str]:
     """A rule as Markdown: its clauses, and "either … or …" where there are alternatives."""
     lines: list[str] = []
     for number, clauses in enumerate(alternatives):
         if len(alternatives) > 1:
             lines += ["", "Or:", ""] if number else ["Either:", ""]
         for clause in clauses:
-            asked_for = condition(clause, metrics)
             words = metrics[clause.metric].words
-            lines.append(f"- [{words}](../metrics.md#{clause.metric}): {asked_for}")
+            lines.append(
+                f"- [{words}](../metrics.md#{clause.metric}): {asked_for(clause, metrics)}"
+            )
     return lines
 
 
 def _page(
-    row: dict[str, str],
-    before: list[dict[str, str]],
-    alternatives: list[list[Clause]],
+    row: Persona,
+    before: list[Persona],
+    alternatives: list[list[Rule]],
     metrics: dict[str, Metric],
     method: str,
 ) -> str:
-    label = row["label"]
+    label = row.label
     if alternatives:
         ways = len(alternatives)
         intro = f"A viewer is a {label.lower()} on an evaluation date when all of this holds"
         intro += ":" if ways == 1 else f", in one of {NUMBERS.get(ways, ways)} ways:"
         rule = [_wrapped(intro), "", *rule_lines(alternatives, metrics)]
-        names = ", ".join(one["label"].lower() for one in before)
+        names = ", ".join(one.label.lower() for one in before)
         if method != "priority":
             precedence = f"Where several personas match, `exclusivity_method: {method}` decides."
         elif before:
@@ -215,9 +212,9 @@ def _page(
             "",
             NOTE,
             "",
-            _wrapped(row["definition"]),
+            _wrapped(row.definition),
             "",
-            f"Expected risk of churn: **{row['expected_risk']}**. Strategy: **{row['strategy']}**.",
+            f"Expected risk of churn: **{row.expected_risk}**. Strategy: **{row.strategy}**.",
             "",
             "## The rule",
             "",
@@ -225,12 +222,12 @@ def _page(
             "",
             "## What to send",
             "",
-            _wrapped(f"- **What**: {row['content_policy']}", "  "),
-            _wrapped(f"- **When and how often**: {row['send_policy']}", "  "),
+            _wrapped(f"- **What**: {row.content_policy}", "  "),
+            _wrapped(f"- **When and how often**: {row.send_policy}", "  "),
             "",
             "## What not to do",
             "",
-            _wrapped(row["avoid"]),
+            _wrapped(row.avoid),
             "",
             "## In the demo",
             "",
@@ -282,10 +279,10 @@ def examples(connection: duckdb.DuckDBPyConnection, project: Path = PROJECT) -> 
         as_of_date=latest,
         earlier=earlier[-1] if earlier else None,
         viewers=_count(connection, "select count(*) from personas.user_personas where {}", latest),
-        labels={row["persona"]: row["label"].lower() for row in personas},
-        metrics=read_metrics(project),
+        labels={row.persona: row.label.lower() for row in personas},
+        metrics=metrics(project),
     )
-    return {row["persona"]: _example_part(demo, row["persona"]) for row in personas}
+    return {row.persona: _example_part(demo, row.persona) for row in personas}
 
 
 def _example_part(demo: _Demo, persona: str) -> str:
@@ -382,13 +379,11 @@ def _missed(misses: list[Match], metrics: dict[str, Metric]) -> list[str]:
     return lines
 
 
-def _cells(persona: str, clause: EvidenceClause, metrics: dict[str, Metric]) -> str:
-    rule = Clause(
-        persona, 0, 0, clause.window_days, clause.metric, clause.operator, clause.threshold
-    )
+def _cells(persona: str, clause: Clause, metrics: dict[str, Metric]) -> str:
+    rule = Rule(persona, 0, 0, clause.window_days, clause.metric, clause.operator, clause.threshold)
     metric = metrics[clause.metric]
     value = value_text(metric.unit, clause.value)
-    return f"{metric.words} | {value} | {condition(rule, metrics)}"
+    return f"{metric.words} | {value} | {asked_for(rule, metrics)}"
 
 
 def _near_misses(demo: _Demo, persona: str) -> str:
@@ -411,7 +406,7 @@ def _near_misses(demo: _Demo, persona: str) -> str:
     heading = "### Near misses\n\n"
     if not rows:
         text = "Nobody misses it by a single clause."
-        return heading + (text if persona != "casual" else "It has no rule that could be missed.")
+        return heading + (text if persona != CASUAL else "It has no rule that could be missed.")
     total = sum(row[4] for row in rows)
     lines = [
         _wrapped(
@@ -423,8 +418,8 @@ def _near_misses(demo: _Demo, persona: str) -> str:
         "|---|---:|",
     ]
     for metric, window_days, operator, threshold, number in rows[:MOST_LINES]:
-        clause = Clause(persona, 0, 0, window_days, metric, operator, threshold)
-        words = f"{demo.metrics[metric].words}: {condition(clause, demo.metrics)}"
+        rule = Rule(persona, 0, 0, window_days, metric, operator, threshold)
+        words = f"{demo.metrics[metric].words}: {asked_for(rule, demo.metrics)}"
         lines.append(f"| {words} | {number:,} |")
     rest = sum(row[4] for row in rows[MOST_LINES:])
     if rest:
@@ -480,23 +475,16 @@ def _listed(demo: _Demo, counts: list[tuple[str, int]]) -> str:
 
 def _check_is_built_from(connection: duckdb.DuckDBPyConnection, project: Path) -> None:
     """The examples must be evidence for the rules beside them."""
-    try:
-        built = connection.execute(
-            "select persona, alternative, clause, window_days, metric, operator, threshold"
-            " from reference.persona_rules order by all"
-        ).fetchall()
-        names = connection.execute("select persona from reference.personas order by 1").fetchall()
-    except duckdb.CatalogException as error:
-        raise InputError("Nothing is built in this database. Run `personas demo` first.") from error
-    rules = read_rules(project)
-    wanted = sorted(
-        (c.persona, c.alternative, c.clause, c.window_days, c.metric, c.operator, c.threshold)
-        for alternatives in rules.values()
+    built = rules_in(connection)
+    names = connection.execute("select persona from reference.personas order by 1").fetchall()
+    wanted = [
+        clause
+        for alternatives in read_rules(project).values()
         for clauses in alternatives
-        for c in clauses
-    )
-    personas = sorted(row["persona"] for row in read_personas(project))
-    if sorted(built) != wanted or [name for (name,) in names] != personas:
+        for clause in clauses
+    ]
+    personas = sorted(row.persona for row in read_personas(project))
+    if set(built) != set(wanted) or [name for (name,) in names] != personas:
         raise InputError(
             "The database was built with other personas or rules than the seeds have now."
             " Run `personas demo` first."

@@ -20,8 +20,6 @@ from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.project import PACKAGED, work_folder
-from viewer_personas.sources.config import load_sources
-from viewer_personas.sources.load import load
 
 # Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 PROJECT = PACKAGED
 """The dbt project that commands work with; `--project` sets another (see cli/options.py)."""
-DATABASE = "personas.duckdb"  # of a demo, in its directory
 
 
 @dataclass
@@ -128,14 +125,6 @@ def _record_tests(database: Path, results: list["dbtRunnerResult"], now: checks.
     if passed or has_not:
         with connect(database) as connection:
             checks.record(connection, passed, has_not)
-
-
-def load_and_build(directory: Path) -> Path:
-    """Load and build the demo service in a directory, without the data tests; its database."""
-    database = directory / DATABASE
-    load(load_sources(directory / "sources.yml"), database)
-    build(database, tests=False)
-    return database
 
 
 def parse(database: Path, *, tests: bool = True) -> "Manifest":

@@ -20,8 +20,9 @@ import requests
 import tenacity
 import urllib3
 
+from viewer_personas.config import DruidServer
+from viewer_personas.database.sql import literal
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.config import DruidServer
 
 Result = TypeVar("Result")
 
@@ -345,16 +346,6 @@ class Druid:
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Incomplete(f"{self.server.url} was cut off: {_reason(error)}") from error
-
-
-def literal(text: str) -> str:
-    """A text in Druid's SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """The name of a column or a datasource in Druid's SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def iso_time(moment: datetime) -> str:

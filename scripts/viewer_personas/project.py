@@ -17,6 +17,7 @@ of the package touches none of the service's files.
 import csv
 import difflib
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,12 @@ def compose(folder: Path) -> Path:
     (project / "seeds").mkdir(parents=True, exist_ok=True)
     for name in LINKED:
         _link(project / name, PACKAGED / name)
+    columns = seed_properties(PACKAGED)
     for path in sorted((PACKAGED / "seeds").iterdir()):
         own = folder.resolve() / "seeds" / path.name
         is_own = path.stem in OWN_SEEDS and own.exists()
         if is_own:
-            _check_columns(own, path)
+            check_columns(str(own), _header(own), columns[path.stem]["config"]["column_types"])
         _link(project / "seeds" / path.name, own if is_own else path)
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     written = project / "dbt_project.yml"
@@ -147,20 +149,33 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _check_columns(own: Path, shipped: Path) -> None:
-    columns, wanted = _header(own), _header(shipped)
+def seed_properties(project: Path) -> dict[str, dict[str, Any]]:
+    """What seeds.yml says of each seed: its columns, their types, and which must be filled."""
+    text = (project / "seeds" / "seeds.yml").read_text(encoding="utf-8")
+    return {seed["name"]: seed for seed in yaml.safe_load(text)["seeds"]}
+
+
+def check_columns(file: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raise `InputError` that names each column that a seed lacks, or has and should not."""
     missing = [name for name in wanted if name not in columns]
-    unknown = [name for name in columns if name not in wanted]
-    if missing or unknown:
-        problems = [f"the column {name} is missing" for name in missing]
-        problems += [f"the column {name} is unknown" for name in unknown]
-        raise InputError(f"{own}: {'; '.join(problems)}. This version has {', '.join(wanted)}.")
+    unknown = [name or "without a name" for name in columns if name not in wanted]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    problems = [
+        f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        f" {'are' if len(names) > 1 else 'is'} {problem}"
+        for names, problem in ((missing, "missing"), (unknown, "unknown"), (repeated, "repeated"))
+        if names
+    ]
+    if problems:
+        raise InputError(
+            f"{file}: {'; '.join(problems)}; the first line must name {', '.join(wanted)}."
+        )
 
 
 def _header(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
+            return [column.strip() for column in next(csv.reader(file), [])]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 

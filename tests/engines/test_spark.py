@@ -26,9 +26,9 @@ from histories import (
 )
 from service import Partition, Service
 from viewer_personas.build import PROJECT, build
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.demo import service as demo
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 # Few dates, and churn that is known of most of them.

@@ -17,8 +17,8 @@ import compiled
 from reference.definitions import Event, Persona, Row, Rule, Vars, World
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import LoadSummary, load
 
 Events = Mapping[str, Event]

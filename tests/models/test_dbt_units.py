@@ -11,9 +11,8 @@ from dbt.contracts.graph.manifest import Manifest
 from viewer_personas.build import PROJECT, invoke, parse
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
-from viewer_personas.rules.words import Clause, condition, read_metrics, value_text
-
-RULE_COLUMNS = ("alternative", "clause", "window_days", "metric", "operator", "threshold")
+from viewer_personas.rules.catalogue import Rule, columns_of, metrics
+from viewer_personas.rules.words import clause_words
 
 
 def dbt(
@@ -73,12 +72,13 @@ def test_every_computed_model_has_a_unit_test(manifest: Manifest) -> None:
 def test_every_persona_has_a_unit_test_with_the_rules_of_the_seed(manifest: Manifest) -> None:
     """A changed threshold is a changed decision table: persona_<persona> says who still matches."""
     in_seed = defaultdict(list)
+    columns = [column for column in columns_of("persona_rules") if column != "persona"]
     with (PROJECT / "seeds" / "persona_rules.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            in_seed[row["persona"]].append(tuple(row[column] for column in RULE_COLUMNS))
+            in_seed[row["persona"]].append(tuple(row[column] for column in columns))
     in_unit_tests = {
         unit_test.name.removeprefix("persona_"): [
-            tuple(str(row[column]) for column in RULE_COLUMNS)
+            tuple(str(row[column]) for column in columns)
             for given in unit_test.given
             if given.input == "ref('persona_rules')"
             for row in given.rows
@@ -129,11 +129,9 @@ def test_clauses_in_business_words(database: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "window_days", "value", "operator", "threshold", "phrase"), PHRASES
 )
-def test_the_pages_of_personas_use_the_same_words(
+def test_python_uses_the_same_words(
     metric: str, window_days: int, value: str, operator: str, threshold: str, phrase: str
 ) -> None:
-    """Python says a clause of nobody, SQL of one viewer: the words must not drift apart."""
-    metrics = read_metrics()
-    clause = Clause("any", 1, 1, window_days, metric, operator, float(threshold))
-    said = value_text(metrics[metric].unit, None if value == "null" else float(value))
-    assert f"{metrics[metric].words}: {said} ({condition(clause, metrics)})" == phrase
+    """SQL writes the reasons, Python explains them: the words must not drift apart."""
+    rule = Rule("any", 1, 1, window_days, metric, operator, float(threshold))
+    assert clause_words(rule, None if value == "null" else float(value), metrics()) == phrase

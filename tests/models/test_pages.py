@@ -9,14 +9,15 @@ from statistics import median_low
 import duckdb
 import pytest
 
+from bench.demos import load_and_build
 from pages.personas import examples, problems_of_form, write
-from viewer_personas.build import build, load_and_build
+from viewer_personas.build import build
 from viewer_personas.database.connection import connect
 from viewer_personas.demo.detection import Detection, detection
 from viewer_personas.demo.recovery import TRUTH, recovery
 from viewer_personas.demo.service import generate
 from viewer_personas.errors import InputError
-from viewer_personas.rules.words import read_personas
+from viewer_personas.rules.check import read_personas
 
 pytestmark = pytest.mark.proof
 VIEWERS = 300
@@ -62,7 +63,7 @@ def test_examples_have_the_form_of_the_pages_and_are_the_same_again(
     connection: duckdb.DuckDBPyConnection, project_copy: Path
 ) -> None:
     parts = examples(connection, project_copy)
-    assert parts.keys() == {row["persona"] for row in read_personas(project_copy)}
+    assert parts.keys() == {row.persona for row in read_personas(project_copy)}
     assert [persona for persona, part in parts.items() if problems_of_form(part)] == []
     assert examples(connection, project_copy) == parts
 

@@ -15,10 +15,10 @@ from reference.definitions import Event, Row, Vars
 from service import PARTITIONS, Events, Service, as_yaml, differences
 from viewer_personas import prune as prune_step
 from viewer_personas.build import build
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.prune import PruneSummary, prune
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 # few evaluation dates and as short a lookback as there can be, and clocks that differ from UTC

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from viewer_personas.build import build
 from viewer_personas.cli.app import app
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import InputError
-from viewer_personas.rules.explain import explain_persona
+from viewer_personas.rules.catalogue import metrics
+from viewer_personas.rules.explain import explain, explain_persona
 
 CHANGED = {
     "fader,1,2,28,previous_active_days,>=,8": "fader,1,2,28,previous_active_days,>=,5",
@@ -52,6 +54,11 @@ def test_every_stored_match_and_near_miss_is_explained_alike(database: Path) -> 
     assert {is_match for _, _, is_match, *_ in stored} == {True, False}
     with connect(database, read_only=True) as connection:
         for user, persona, is_match, number, clauses_met, strength, evidence, reason in stored:
+            shown = explain(connection, user)
+            [match] = [
+                item for item in shown.matches + shown.near_misses if item.persona == persona
+            ]
+            assert "; ".join(clause.words for clause in match.clauses) == reason
             explained = explain_persona(connection, user, persona)
             [found] = [item for item in explained.alternatives if item.number == number]
             assert (found.is_match, found.clauses_met) == (is_match, clauses_met)
@@ -65,6 +72,28 @@ def test_every_stored_match_and_near_miss_is_explained_alike(database: Path) -> 
                 (item["metric"], item["value"], item["threshold"], item["is_met"])
                 for item in evidence
             ]
+
+
+def test_words_with_the_separator_of_reasons_are_explained(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stored reason is one text; its clauses are said from the evidence."""
+    user, day = rows(
+        database,
+        "select user_id, as_of_date from personas.persona_matches where clauses = 2"
+        " order by all limit 1",
+    )[0]
+    words = "days since the last visit; of any kind"
+    monkeypatch.setattr(
+        "viewer_personas.rules.explain.metrics",
+        lambda: {name: replace(metric, words=words) for name, metric in metrics().items()},
+    )
+    with connect(database, read_only=True) as connection:
+        explained = explain(connection, user, day)
+    clauses = [c for match in explained.matches + explained.near_misses for c in match.clauses]
+    assert len(clauses) >= 2
+    for clause in clauses:
+        assert clause.words.startswith(f"{words}: ")
 
 
 def test_who_is_no_near_miss_is_told_every_clause_and_how_far_it_is(database: Path) -> None:

@@ -23,8 +23,8 @@ from servers.faults import (
     self_signed,
 )
 from servers.servers import DruidServer, wait_for
+from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import LoadSummary, load
 
 DAYS = [date(2026, 1, day) for day in range(1, 5)]

@@ -14,6 +14,7 @@ from exported import MODELS, create_database, druid_meta, manifest_of, rows, set
 from servers.faults import Answer, FaultProxy
 from servers.servers import DruidServer, wait_for
 from viewer_personas.cli import app as cli
+from viewer_personas.config import DruidExport
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.export import druid as export_step
@@ -22,7 +23,6 @@ from viewer_personas.export.druid import export_druid
 from viewer_personas.export.druid_tables import DruidTable, columns_of
 from viewer_personas.export.druid_tasks import Tasks
 from viewer_personas.export.publications import ExportSummary, exposures
-from viewer_personas.sources.config import DruidExport
 
 FIRST, SECOND, THIRD = date(2026, 1, 4), date(2026, 1, 11), date(2026, 1, 14)
 VIEWERS = {f"v{number:02}": ("binger", "casual", "regular")[number % 3] for number in range(40)}

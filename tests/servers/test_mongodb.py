@@ -31,9 +31,9 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from servers.faults import self_signed
 from servers.servers import MongoServer, start_mongo
 from viewer_personas.build import invoke
+from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError, Unreachable
 from viewer_personas.sources import mongodb
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import LoadSummary, load
 
 Row = dict[str, Any]

@@ -12,8 +12,8 @@ from service import Service, differences
 from tools import demo_servers
 from viewer_personas.build import build
 from viewer_personas.cli.app import app
+from viewer_personas.config import load_sources
 from viewer_personas.demo import service as demo
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.load import load
 
 # fewer evaluation dates than by default, for these are enough to see a difference

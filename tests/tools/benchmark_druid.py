@@ -28,7 +28,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from servers.servers import start_druid
-from viewer_personas.sources.config import load_sources
+from viewer_personas.config import load_sources
 from viewer_personas.sources.druid import inspect_events
 from viewer_personas.sources.load import load
 

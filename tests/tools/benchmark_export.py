@@ -16,6 +16,7 @@ from typing import Any
 
 from exported import create_database, druid_meta, manifest_of
 from servers.servers import DruidServer, start_druid
+from viewer_personas.config import DruidExport
 from viewer_personas.database.connection import connect
 from viewer_personas.druid import Druid
 from viewer_personas.export.druid import export_druid
@@ -28,7 +29,6 @@ from viewer_personas.export.druid_tables import (
 )
 from viewer_personas.export.druid_tasks import Tasks
 from viewer_personas.export.publications import exposures
-from viewer_personas.sources.config import DruidExport
 
 DAY = date(2026, 1, 4)
 STEPS = ("comparing", "writing rows", "tasks", "waiting to be visible")

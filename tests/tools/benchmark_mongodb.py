@@ -27,10 +27,10 @@ from pymongo import MongoClient
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from servers.servers import start_mongo
+from viewer_personas.config import load_sources
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
 from viewer_personas.database.sql import scalar
-from viewer_personas.sources.config import load_sources
 from viewer_personas.sources.mongodb import inspect_documents
 
 BATCH_SIZE = 1000

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from viewer_personas.config import FileDocuments, FileEvents, load_sources
 from viewer_personas.errors import InputError
-from viewer_personas.sources.config import FileDocuments, FileEvents, load_sources
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -18,14 +18,15 @@ from viewer_personas.demo.detection import (
     to_dict,
 )
 from viewer_personas.errors import InputError
-from viewer_personas.rules.words import Clause, read_metrics, read_personas, read_rules
+from viewer_personas.rules.catalogue import CASUAL, Rule, metrics
+from viewer_personas.rules.check import read_personas, read_rules
 
 SUNDAY = date(2026, 2, 1)  # the first evaluation date; 13 weekly ones follow
 DATES = [SUNDAY + timedelta(weeks=week) for week in range(14)]
 
 
-def clause(metric: str, operator: str, threshold: float, window_days: int = 28) -> Clause:
-    return Clause("any", 1, 1, window_days, metric, operator, threshold)
+def clause(metric: str, operator: str, threshold: float, window_days: int = 28) -> Rule:
+    return Rule("any", 1, 1, window_days, metric, operator, threshold)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def clause(metric: str, operator: str, threshold: float, window_days: int = 28) 
 def test_wait_of_a_clause(
     metric: str, operator: str, threshold: float, window_days: int, days: int
 ) -> None:
-    wait = clause_wait(clause(metric, operator, threshold, window_days), read_metrics())
+    wait = clause_wait(clause(metric, operator, threshold, window_days), metrics())
     assert wait.days == days
     assert wait.reason
 
@@ -65,14 +66,14 @@ def test_a_rule_waits_for_its_slowest_clause_and_has_the_quickest_alternative() 
             [clause("active_days", ">=", 4), clause("weekend_share", ">=", 0.9)],
         ]
     }
-    assert days_to_wait(rules, read_metrics())["any"].days == 27
+    assert days_to_wait(rules, metrics())["any"].days == 27
 
 
 def test_waits_of_the_catalogue() -> None:
     """Every persona with a rule has one, without a line of code."""
-    waits = days_to_wait(read_rules(), read_metrics())
+    waits = days_to_wait(read_rules(), metrics())
     assert (waits["newcomer"].days, waits["returner"].days) == (0, 0)
-    assert waits.keys() == {row["persona"] for row in read_personas()} - {"casual"}
+    assert waits.keys() == {row.persona for row in read_personas()} - {CASUAL}
 
 
 def test_casual_waits_until_the_rules_of_before_are_over() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from viewer_personas.config import DruidEvents, DruidServer, load_sources
 from viewer_personas.druid import Druid, Incomplete, Segment, iso_time
 from viewer_personas.errors import Unreachable
 from viewer_personas.sources import druid as druid_events
-from viewer_personas.sources.config import DruidEvents, DruidServer, load_sources
 from viewer_personas.sources.load import LoadSummary, load
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from exported import create_database, druid_meta, manifest_of, rows, set_date
 from viewer_personas import build as build_step
 from viewer_personas.cli.app import app
+from viewer_personas.config import DruidExport
 from viewer_personas.database.connection import connect
 from viewer_personas.druid import Druid, Segment
 from viewer_personas.errors import CheckFailed, InputError, PersonasError, Unreachable
@@ -44,7 +45,6 @@ from viewer_personas.export.publications import (
     exposures,
     record,
 )
-from viewer_personas.sources.config import DruidExport
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -15,10 +15,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from viewer_personas.config import load_sources
 from viewer_personas.database import raw
 from viewer_personas.errors import InputError
-from viewer_personas.sources import files as files_driver
-from viewer_personas.sources.config import load_sources
+from viewer_personas.sources import event_files
 from viewer_personas.sources.load import LoadSummary, load
 
 Row = dict[str, Any]
@@ -495,13 +495,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.write("events.csv", [event()])
-    remember = files_driver.EventFiles.remember
+    remember = event_files.EventFiles.remember
 
     def remember_and_change(*arguments: Any) -> None:
         remember(*arguments)
         service.write("events.csv", [event(), event()])
 
-    monkeypatch.setattr(files_driver.EventFiles, "remember", remember_and_change)
+    monkeypatch.setattr(event_files.EventFiles, "remember", remember_and_change)
     assert service.fails() == "events.csv: changed while it was read. Load again."
     assert service.query("select count(*) from raw.events") == [(0,)]
 

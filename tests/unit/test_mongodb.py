@@ -29,12 +29,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from viewer_personas.config import MongoDocuments
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import InputError, Unreachable
 from viewer_personas.sources import mongodb
-from viewer_personas.sources.config import MongoDocuments
 
 OBJECT_ID = ObjectId("65f000000000000000000001")
 NAN = float("nan")

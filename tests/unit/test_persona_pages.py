@@ -18,7 +18,8 @@ from pages.personas import (
     write,
 )
 from viewer_personas.errors import CheckFailed, InputError
-from viewer_personas.rules.words import WINDOWS_YAML, read_personas, read_rules
+from viewer_personas.rules.catalogue import WINDOWS_YAML
+from viewer_personas.rules.check import read_personas, read_rules
 
 PROJECT = Path(__file__).parents[2]
 
@@ -92,11 +93,11 @@ def test_every_persona_has_a_page_and_a_line_in_the_index() -> None:
     personas = read_personas(PROJECT)
     assert len(personas) >= 13
     for row in personas:
-        line = f"| [{row['label']}]({row['persona']}.md) | {row['definition']} |"
+        line = f"| [{row.label}]({row.persona}.md) | {row.definition} |"
         assert line in texts["README.md"]
-        page = " ".join(texts[f"{row['persona']}.md"].split())
-        for column in ("definition", "strategy", "content_policy", "send_policy", "avoid"):
-            assert row[column] in page
+        page = " ".join(texts[f"{row.persona}.md"].split())
+        for text in (row.definition, row.strategy, row.content_policy, row.send_policy, row.avoid):
+            assert text in page
 
 
 def test_rules_are_in_business_words_with_their_alternatives(project: Path) -> None:
@@ -202,18 +203,22 @@ def test_a_seed_that_cannot_be_said_is_told_with_its_row(project: Path) -> None:
     rules = project / "seeds" / "persona_rules.csv"
     original = rules.read_text(encoding="utf-8")
     for old, new, message in [
-        ("ghoster,1,2,28,ghost_days", "ghoster,1,2,28,ghostliness", "ghoster,1,2: unknown metric"),
-        ("ghoster,1,2,28,ghost_days,>=", "ghoster,1,2,28,ghost_days,!=", "unknown operator !="),
-        ("ghoster,1,2,28,ghost_days,>=,7", "ghoster,1,2,28,ghost_days,>=,a week", "row 11: .*week"),
-        ("regular,1,2", "gardener,1,2", "gardener is not in seeds/personas.csv"),
+        ("ghoster,1,2,28,ghost_days", "ghoster,1,2,28,ghostliness", "unknown metric 'ghostliness'"),
+        ("ghoster,1,2,28,ghost_days,>=", "ghoster,1,2,28,ghost_days,!=", "unknown operator '!='"),
+        ("ghoster,1,2,28,ghost_days,>=,7", "ghoster,1,2,28,ghost_days,>=,a week", "'a week' is no"),
+        ("ghoster,1,2", "gardener,1,2", "unknown persona 'gardener'"),
     ]:
         rules.write_text(original.replace(old, new), encoding="utf-8")
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=f"persona_rules.csv line 11: .*{message}"):
             pages(project)
     rules.write_text(original, encoding="utf-8")
-    change_cell(project / "seeds" / "personas.csv", "ghoster", "avoid", "")
-    with pytest.raises(InputError, match="ghoster has no avoid"):
-        pages(project)
+    for column, message in [
+        ("strategy", "ghoster has no strategy"),
+        ("avoid", "line 5: avoid is empty"),
+    ]:
+        change_cell(project / "seeds" / "personas.csv", "ghoster", column, "")
+        with pytest.raises(InputError, match=message):
+            pages(project)
 
 
 def test_rules_are_read_in_order_of_alternative_and_clause(project: Path) -> None:

@@ -8,9 +8,9 @@ import yaml
 from typer.testing import CliRunner
 
 from viewer_personas.cli.app import app
+from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError
 from viewer_personas.project import OWN_SEEDS, PACKAGED, compose, init
-from viewer_personas.sources.config import load_sources
 
 
 @pytest.fixture

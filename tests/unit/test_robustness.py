@@ -10,7 +10,7 @@ from bench.robustness import BEGIN, END, PAGE, Run, main, report, write
 from viewer_personas.demo.detection import Change, Detection, Wait
 from viewer_personas.demo.recovery import PersonaRecovery, Recovery
 from viewer_personas.errors import InputError
-from viewer_personas.rules.words import read_personas
+from viewer_personas.rules.check import read_personas
 
 DUE = date(2026, 3, 28)
 
@@ -80,7 +80,7 @@ def test_the_days_to_wait_are_given_for_every_persona() -> None:
     waits = report(RUNS, 1000, 120).split("Days to wait, ")[1]
     assert "| newcomer | 0 | days since first known: tells of the time before the change |" in waits
     for row in read_personas():
-        assert f"| {row['persona']} | " in waits
+        assert f"| {row.persona} | " in waits
 
 
 def test_the_tables_replace_those_between_the_markers_and_nothing_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`personas rules check`: each mistake in the rules gives a message that names its row."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import duckdb
@@ -9,15 +10,14 @@ from typer.testing import CliRunner, Result
 
 from viewer_personas.cli.app import app
 from viewer_personas.rules.catalogue import (
-    PERSONA_COLUMNS,
-    RULE_COLUMNS,
+    Persona,
     Rule,
     as_rules,
-    check_population,
-    check_rules,
+    columns_of,
     metrics,
     parse_seed,
 )
+from viewer_personas.rules.check import check_population, check_rules
 
 RULES = """persona,alternative,clause,window_days,metric,operator,threshold
 binger,1,1,28,binged_series,>=,1
@@ -25,10 +25,11 @@ binger,1,2,28,active_days,>=,4
 binger,2,1,84,binged_series,>=,3
 regular,1,1,28,active_share,>=,0.5
 """
-PERSONAS = """persona,label,priority,definition,expected_risk,strategy,content_policy,send_policy
-binger,Binger,10,Binges.,low,,,
-regular,Regular,20,Is here.,low,,,
-casual,Casual,999,No other.,medium,,,
+PERSONAS = """\
+persona,label,priority,definition,expected_risk,strategy,content_policy,send_policy,avoid
+binger,Binger,10,Binges.,low,,,,Nothing.
+regular,Regular,20,Is here.,low,,,,Nothing.
+casual,Casual,999,No other.,medium,,,,Nothing.
 """
 
 
@@ -37,8 +38,8 @@ def messages(rules: str = RULES, personas: str = PERSONAS) -> list[str]:
     return [
         f"{finding.level} {finding.file}:{finding.line} {finding.message}"
         for finding in check_rules(
-            parse_seed(rules, "rules", RULE_COLUMNS),
-            parse_seed(personas, "personas", PERSONA_COLUMNS),
+            parse_seed("persona_rules", rules, "rules"),
+            parse_seed("personas", personas, "personas"),
             rules_file="rules",
             personas_file="personas",
         )
@@ -113,7 +114,7 @@ def test_personas_with_the_same_alternatives_are_named() -> None:
         RULES + "regular,2,1,84,active_days,>=,60\n"
         "twin,1,1,84,active_days,>=,60\ntwin,2,1,28,active_share,>=,0.5\n"
     )
-    found = messages(rules, PERSONAS + "twin,Twin,30,The same.,low,,,\n")
+    found = messages(rules, PERSONAS + "twin,Twin,30,The same.,low,,,,Nothing.\n")
     assert sum("the same clauses as regular" in message for message in found) == 2
     assert sum("twin and regular have the same rules" in message for message in found) == 1
 
@@ -121,9 +122,9 @@ def test_personas_with_the_same_alternatives_are_named() -> None:
 @pytest.mark.parametrize(
     ("row", "line", "expected"),
     [
-        ("binger,Other,30,Says.,low,,,", 5, "persona binger is in line 2, too"),
-        ("new,New,30,Says.,low,,,", 5, "new has no rule"),
-        ("casual,Other,30,Says.,low,,,", 5, "persona casual is in line 4, too"),
+        ("binger,Other,30,Says.,low,,,,Nothing.", 5, "persona binger is in line 2, too"),
+        ("new,New,30,Says.,low,,,,Nothing.", 5, "new has no rule"),
+        ("casual,Other,30,Says.,low,,,,Nothing.", 5, "persona casual is in line 4, too"),
     ],
 )
 def test_a_wrong_persona_is_named(row: str, line: int, expected: str) -> None:
@@ -134,21 +135,24 @@ def test_a_wrong_persona_is_named(row: str, line: int, expected: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ("regular,Regular,10,Is here.,low,,,", "priority 10 is in line 2, too"),
-        ("regular,Regular,first,Is here.,low,,,", "priority 'first' is no whole number"),
-        ("regular,Regular,20,Is here.,none,,,", "expected_risk 'none'"),
-        ("regular,,20,Is here.,low,,,", "label is empty"),
-        ("regular,Regular,20,,low,,,", "definition is empty"),
+        ("regular,Regular,10,Is here.,low,,,,Nothing.", "priority 10 is in line 2, too"),
+        ("regular,Regular,first,Is here.,low,,,,Nothing.", "priority 'first' is no whole number"),
+        ("regular,Regular,20,Is here.,none,,,,Nothing.", "expected_risk 'none'"),
+        ("regular,,20,Is here.,low,,,,Nothing.", "label is empty"),
+        ("regular,Regular,20,,low,,,,Nothing.", "definition is empty"),
+        ("regular,Regular,20,Is here.,low,,,,", "avoid is empty"),
     ],
 )
 def test_a_wrong_value_of_a_persona_is_named(wrong: str, expected: str) -> None:
-    [message] = messages(personas=PERSONAS.replace("regular,Regular,20,Is here.,low,,,", wrong))
+    [message] = messages(
+        personas=PERSONAS.replace("regular,Regular,20,Is here.,low,,,,Nothing.", wrong)
+    )
     assert message.startswith("error personas:3 ")
     assert expected in message
 
 
 def test_without_casual_nobody_would_be_left_over() -> None:
-    personas = PERSONAS.replace("casual,Casual,999,No other.,medium,,,\n", "")
+    personas = PERSONAS.replace("casual,Casual,999,No other.,medium,,,,Nothing.\n", "")
     [message] = messages(personas=personas)
     assert "casual is missing" in message
 
@@ -160,7 +164,7 @@ def test_without_casual_nobody_would_be_left_over() -> None:
 def population() -> duckdb.DuckDBPyConnection:
     """Two viewers on the latest date and another date before; the second one watches nothing."""
     connection = duckdb.connect()
-    columns = ", ".join(f"{name} double" for name in metrics(28))
+    columns = ", ".join(f"{name} double" for name in metrics())
     connection.execute(
         f"""
         create schema metrics;
@@ -196,8 +200,8 @@ def test_what_says_nothing_of_the_viewers_of_the_latest_date_is_a_warning(
     population: duckdb.DuckDBPyConnection, clauses: list[str], expected: str | None
 ) -> None:
     rows = [f"binger,1,{number},{clause}" for number, clause in enumerate(clauses, 1)]
-    text = "\n".join([",".join(RULE_COLUMNS), *rows])
-    found = check_population(population, as_rules(parse_seed(text, "rules", RULE_COLUMNS)))
+    text = "\n".join([",".join(columns_of("persona_rules")), *rows])
+    found = check_population(population, as_rules(parse_seed("persona_rules", text, "rules")))
     assert [(finding.level, finding.line) for finding in found] == (
         [("warning", 2)] if expected else []
     )
@@ -234,6 +238,7 @@ def test_an_error_exits_with_1_and_is_in_the_json(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         ("", "are missing; the first line must name persona, alternative"),
+        ("\n" + RULES, "are missing; the first line must name persona, alternative"),
         (RULES.replace("threshold", "limit"), "the column threshold is missing"),
         (RULES + "binger,1,3\n", "line 6: 3 values"),
     ],
@@ -247,6 +252,39 @@ def test_a_file_that_cannot_be_read_is_one_message(
     error = check("--rules", str(file)).exception
     assert getattr(error, "exit_status", None) == 2
     assert expected in str(error)
+
+
+COLUMNS = [(seed, column) for seed in ("personas", "persona_rules") for column in columns_of(seed)]
+
+
+@pytest.mark.parametrize(("seed", "column"), COLUMNS)
+def test_each_column_that_a_file_lacks_has_besides_or_repeats_is_named(
+    tmp_path: Path, seed: str, column: str
+) -> None:
+    """Such a file would not build."""
+    files = {"personas": PERSONAS, "persona_rules": RULES}
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    arguments = ["--rules", str(tmp_path / "persona_rules.csv")]
+    arguments += ["--personas", str(tmp_path / "personas.csv")]
+    assert check(*arguments).exit_code == 0
+    rows = [line.split(",") for line in files[seed].splitlines()]
+    place = rows[0].index(column)
+    for changed, expected in [
+        ([[*row[:place], *row[place + 1 :]] for row in rows], f"the column {column} is missing"),
+        ([[*row, f"my_{row[place]}"] for row in rows], f"the column my_{column} is unknown"),
+        ([[*row, row[place]] for row in rows], f"the column {column} is repeated"),
+    ]:
+        (tmp_path / f"{seed}.csv").write_text("\n".join(map(",".join, changed)) + "\n")
+        error = check(*arguments).exception
+        assert getattr(error, "exit_status", None) == 2
+        assert expected in str(error)
+
+
+def test_personas_and_rules_have_the_columns_of_the_seeds() -> None:
+    assert [field.name for field in fields(Persona)] == list(columns_of("personas"))
+    rule = [field.name for field in fields(Rule) if field.name != "line"]
+    assert rule == list(columns_of("persona_rules"))
 
 
 def test_a_clause_says_what_it_asks() -> None:

@@ -1,5 +1,6 @@
 """The sides of `personas rules diff`: a git revision, a file, a directory; and its comment."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -34,6 +35,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     (folder / "seeds").mkdir(parents=True)
     for name in ("models", "dbt_project.yml"):
         (folder / name).symlink_to(build_step.PROJECT / name)
+    shutil.copy(build_step.PROJECT / "seeds" / "seeds.yml", folder / "seeds")
     for name in ("personas", "persona_rules"):
         text = (build_step.PROJECT / "seeds" / f"{name}.csv").read_text()
         (folder / "seeds" / f"{name}.csv").write_text(text)

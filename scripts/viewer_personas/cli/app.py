@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,23 @@ from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary, parsed
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
+from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
 from viewer_personas.database.parquet import check_directory, land
 from viewer_personas.demo import detection, recovery
 from viewer_personas.demo import service as demo_service
 from viewer_personas.errors import InputError, PersonasError
-from viewer_personas.export.export import check_target
+from viewer_personas.export.export import Target, target_of
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
 from viewer_personas.project import init as write_settings
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
-from viewer_personas.rules.catalogue import (
-    PERSONA_COLUMNS,
-    RULE_COLUMNS,
-    as_rules,
-    check_population,
-    check_rules,
-    read_seed,
-    seed_path,
-    shown_path,
-)
+from viewer_personas.rules.catalogue import CASUAL, as_rules, read_seed, seed_path, shown_path
+from viewer_personas.rules.check import check_population, check_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
-from viewer_personas.sources.config import Sources, load_sources
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents
@@ -84,12 +78,12 @@ def load(
     if directory and to != "parquet":
         raise InputError("--directory is for files: add --to parquet")
     if to == "duckdb":
-        summary = _load(sources, database, since, until, restore)
+        summary = _load(_reader(sources), database, since, until, restore)
         text.print_results(as_json, {"load": summary}, [text.load_lines(summary)])
         return
     warehouse = directory or database.parent / "warehouse"
     check_directory(warehouse)
-    summary = _load(sources, database, since, until, restore)
+    summary = _load(_reader(sources), database, since, until, restore)
     with text.progress("Landing") as report:
         landed = land(database, warehouse, report=report)
     text.print_results(
@@ -123,7 +117,7 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Export what the exposures name."""
-    summary = _export(sources, database, to, exports)
+    summary = _export(_target(_reader(sources), database, to, exports), database)
     text.print_results(as_json, {"export": summary}, [text.export_lines(summary)])
 
 
@@ -197,8 +191,8 @@ def rules_check(
     """Say what is wrong with the rules, row by row; exit with 1 where there is an error."""
     rules_file = rules or seed_path("persona_rules")
     personas_file = personas or seed_path("personas")
-    rule_rows = read_seed(rules_file, RULE_COLUMNS)
-    persona_rows = read_seed(personas_file, PERSONA_COLUMNS)
+    rule_rows = read_seed("persona_rules", rules_file)
+    persona_rows = read_seed("personas", personas_file)
     names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
     findings = check_rules(rule_rows, persona_rows, **names)
     errors = [finding for finding in findings if finding.level == "error"]
@@ -251,7 +245,7 @@ def demo(
     """Generate a small streaming service, run everything on it, and check what was planted."""
     settings = {"viewers": viewers, "days": days, "seed": seed, "noise": noise}
     _generate(directory, settings)
-    database = directory / "personas.duckdb"
+    database = directory / demo_service.DATABASE
     results, lines = _run(
         directory / "sources.yml", database, None, None, False, False, None, "files", None
     )
@@ -261,7 +255,8 @@ def demo(
         examples = connection.execute(
             "select persona, min(user_id) from personas.user_personas"
             " where as_of_date = (select max(as_of_date) from metrics.as_of_dates)"
-            " and persona <> 'casual' group by persona order by persona"
+            " and persona <> $1 group by persona order by persona",
+            [CASUAL],
         ).fetchall()
     lines += ["", recovery.render(recovered), "", detection.render(detected)]
     lines += text.example_lines(examples, database)
@@ -281,8 +276,20 @@ def main() -> None:
 # --- the steps ---------------------------------------------------------------------------------
 
 
+def _reader(file: Path | None) -> Callable[[], Sources]:
+    """Reads the sources when they are first asked for, and only then."""
+    return cache(lambda: load_sources(file or build_step.PROJECT / "profiles" / "sources.yml"))
+
+
+def _target(
+    read_sources: Callable[[], Sources], database: Path, to: str, exports: Path | None
+) -> Target:
+    directory = exports or database.parent / "exports"
+    return target_of(to, directory=directory, read_sources=read_sources)
+
+
 def _load(
-    sources: Path | None,
+    read_sources: Callable[[], Sources],
     database: Path,
     since: datetime | None,
     until: datetime | None,
@@ -290,17 +297,13 @@ def _load(
 ) -> LoadSummary:
     with text.progress("Loading") as report:
         return run_load(
-            _sources(sources),
+            read_sources(),
             database,
             since=_day(since),
             until=_day(until),
             restore=restore,
             report=report,
         )
-
-
-def _sources(file: Path | None) -> Sources:
-    return load_sources(file or build_step.PROJECT / "profiles" / "sources.yml")
 
 
 def _build(
@@ -316,21 +319,9 @@ def _build(
         )
 
 
-def _export(sources: Path | None, database: Path, to: str, exports: Path | None) -> ExportSummary:
-    def read_sources() -> Sources:
-        return _sources(sources)
-
-    check_target(to, read_sources)
-    directory = exports or database.parent / "exports"
+def _export(target: Target, database: Path) -> ExportSummary:
     with text.progress("Exporting") as report:
-        return run_export(
-            parsed(database),
-            database,
-            to,
-            directory=directory,
-            read_sources=read_sources,
-            report=report,
-        )
+        return run_export(parsed(database), database, target, report=report)
 
 
 def _run(
@@ -344,10 +335,11 @@ def _run(
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
-    check_target(to, lambda: _sources(sources))
-    loaded = _load(sources, database, since, until)
+    read_sources = _reader(sources)
+    target = _target(read_sources, database, to, exports)
+    loaded = _load(read_sources, database, since, until)
     built = _build(database, full_refresh, all_tests, variables)
-    exported = _export(sources, database, to, exports)
+    exported = _export(target, database)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}

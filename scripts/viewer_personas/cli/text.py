@@ -19,7 +19,7 @@ from viewer_personas.database.raw import Report
 from viewer_personas.errors import PersonasError
 from viewer_personas.export.publications import ExportSummary
 from viewer_personas.prune import PruneSummary
-from viewer_personas.rules.catalogue import Finding
+from viewer_personas.rules.check import Finding
 from viewer_personas.rules.explain import Clause, Explanation, WhyNot
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents

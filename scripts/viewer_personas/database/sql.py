@@ -1,6 +1,6 @@
-"""Statements for DuckDB: values and names as SQL has them, transactions, single numbers."""
+"""Statements: values and names as SQL has them, DuckDB's and Druid's; transactions, numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,9 +14,19 @@ def literal(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def literals(texts: Iterable[str | Path]) -> str:
+    """Texts or paths as a list, which DuckDB's functions that read files take."""
+    return "[" + ", ".join(map(literal, texts)) + "]"
+
+
 def quoted(name: str) -> str:
-    """The name of a column."""
+    """The name of a column, a table or a database."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def typed_columns(types: Mapping[str, str]) -> str:
+    """Names with their types, as DuckDB's functions that read files take them."""
+    return "{" + ", ".join(f"{literal(name)}: '{kind}'" for name, kind in types.items()) + "}"
 
 
 @contextmanager

@@ -32,10 +32,17 @@ from rich.table import Table
 
 from viewer_personas.demo.recovery import Planted, read_truth
 from viewer_personas.errors import InputError
-from viewer_personas.rules.words import Clause, Metric, by_alternative, read_metrics
+from viewer_personas.rules.catalogue import (
+    CASUAL,
+    Alternatives,
+    Metric,
+    Rule,
+    by_alternative,
+    metrics,
+    rules_in,
+)
 
 GRACE_DAYS = 7
-CASUAL = "casual"
 ALL = "all"
 
 # Metrics that tell of the time before the change: a clause on them holds from its first day on.
@@ -131,7 +138,7 @@ class Detection:
         )
 
 
-def clause_wait(clause: Clause, metrics: dict[str, Metric]) -> Wait:
+def clause_wait(clause: Rule, metrics: dict[str, Metric]) -> Wait:
     """How long a clause has to wait after a change before it can speak of the new behaviour."""
     metric = metrics[clause.metric]
     asks_for_more = clause.operator in (">=", ">")
@@ -153,9 +160,7 @@ def clause_wait(clause: Clause, metrics: dict[str, Metric]) -> Wait:
     )
 
 
-def days_to_wait(
-    rules: dict[str, list[list[Clause]]], metrics: dict[str, Metric]
-) -> dict[str, Wait]:
+def days_to_wait(rules: Alternatives, metrics: dict[str, Metric]) -> dict[str, Wait]:
     """For each persona with a rule the wait of its quickest alternative; it waits for all clauses.
 
     Of equal waits the first is named.
@@ -170,7 +175,7 @@ def days_to_wait(
     return waits
 
 
-def casual_wait(before: str | None, rules: dict[str, list[list[Clause]]]) -> Wait:
+def casual_wait(before: str | None, rules: Alternatives) -> Wait:
     """Casual has no rule: it is due when what came before can hold by no rule of its own any more.
 
     For a viewer who came new that is the persona newcomer, by the same words.
@@ -187,17 +192,8 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
 
     Raises `InputError` where the truth cannot be read and where the personas are not built yet.
     """
-    rules = by_alternative(
-        [
-            Clause(*row)
-            for row in _rows(
-                connection,
-                "select persona, alternative, clause, window_days, metric, operator, threshold"
-                " from reference.persona_rules",
-            )
-        ]
-    )
-    waits = days_to_wait(rules, read_metrics())
+    rules = by_alternative(rules_in(connection))
+    waits = days_to_wait(rules, metrics())
     placed = _dates(connection, "personas.user_personas where true")
     matched = _dates(connection, "personas.persona_matches where is_match")
     visits: dict[str, list[date]] = defaultdict(list)

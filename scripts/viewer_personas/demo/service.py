@@ -86,6 +86,7 @@ import duckdb
 from viewer_personas.database.sql import literal
 from viewer_personas.errors import InputError
 
+DATABASE = "personas.duckdb"  # in the directory of the demo, when it is built
 LAST_DAY = date(2026, 4, 30)
 MIN_DAYS = 90  # an absence of 30 days or a decline of two months, and a time before it
 

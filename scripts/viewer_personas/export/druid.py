@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from viewer_personas.config import DruidExport
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
-from viewer_personas.database.sql import literal
-from viewer_personas.druid import Druid, Segment, identifier, iso_time
+from viewer_personas.database.sql import literal, quoted
+from viewer_personas.druid import Druid, Segment, iso_time
 from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.export.druid_tables import (
     VERSION,
@@ -45,7 +46,6 @@ from viewer_personas.export.publications import (
     exposures,
     record,
 )
-from viewer_personas.sources.config import DruidExport
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -218,7 +218,7 @@ def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
     Whoever may write but not read must not be taken for the first to publish.
     """
     try:
-        druid.rows(f"SELECT COUNT(*) FROM {identifier(table.datasource)}")
+        druid.rows(f"SELECT COUNT(*) FROM {quoted(table.datasource)}")
     except InputError as error:
         if "not found" not in str(error):
             raise

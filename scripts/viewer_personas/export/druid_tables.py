@@ -9,7 +9,7 @@ from typing import Any, Literal
 import duckdb
 from pydantic import Field
 
-from viewer_personas.druid import identifier, literal
+from viewer_personas.database.sql import literal, quoted
 from viewer_personas.errors import InputError
 from viewer_personas.export.publications import ExportSettings, Exposure
 
@@ -97,7 +97,7 @@ def columns_of(
 def _column(exposure: Exposure[DruidTable], name: str, duckdb_type: str) -> Column:
     is_list = duckdb_type.endswith("[]")
     element = "VARCHAR" if duckdb_type.startswith("ENUM(") else duckdb_type.removesuffix("[]")
-    quoted = identifier(name)
+    column = quoted(name)
     if name == "__time" or element not in _TYPES:
         reason = "is Druid's own name" if name == "__time" else f"is {duckdb_type}"
         raise InputError(
@@ -107,11 +107,11 @@ def _column(exposure: Exposure[DruidTable], name: str, duckdb_type: str) -> Colu
         )
     druid_type, expression = _TYPES[element]
     if not is_list:
-        return Column(name, druid_type, expression.format(quoted))
+        return Column(name, druid_type, expression.format(column))
     # Druid sorts them when it stores them, in all versions; written so, no reader is surprised
     each = f"cast({expression.format('element')} as varchar)"
     return Column(
-        name, "VARCHAR", f"list_sort(list_transform({quoted}, lambda element: {each}))", True
+        name, "VARCHAR", f"list_sort(list_transform({column}, lambda element: {each}))", True
     )
 
 
@@ -120,8 +120,8 @@ def _column(exposure: Exposure[DruidTable], name: str, duckdb_type: str) -> Colu
 
 def rows_sql(exposure: Exposure[DruidTable], columns: list[Column], day: date) -> str:
     """The query in DuckDB whose rows are written for a date."""
-    selected = ", ".join(f"{column.expression} as {identifier(column.name)}" for column in columns)
-    where = f"{identifier(exposure.settings.partition_by)} = date '{day}'"
+    selected = ", ".join(f"{column.expression} as {quoted(column.name)}" for column in columns)
+    where = f"{quoted(exposure.settings.partition_by)} = date '{day}'"
     return f"select {selected} from {exposure.table} where {where}"
 
 
@@ -152,13 +152,13 @@ def interval(day: date, last: date | None = None) -> str:
 
 def replace_sql(settings: DruidTable, columns: list[Column], day: date, relation: Relation) -> str:
     """The statement that replaces one date by the rows of the relation, all or nothing."""
-    names = ", ".join(identifier(column.name) for column in columns[1:])
+    names = ", ".join(quoted(column.name) for column in columns[1:])
     where = "" if relation.time != '"__time"' else f"\nWHERE {interval(day)}"
     return (
-        f"REPLACE INTO {identifier(settings.datasource)} OVERWRITE WHERE {interval(day)}\n"
+        f"REPLACE INTO {quoted(settings.datasource)} OVERWRITE WHERE {interval(day)}\n"
         f'SELECT {relation.time} AS "__time", {names}\n'
         f"FROM {relation.text}{where}\n"
-        f"PARTITIONED BY DAY CLUSTERED BY {', '.join(map(identifier, settings.cluster_by))}"
+        f"PARTITIONED BY DAY CLUSTERED BY {', '.join(map(quoted, settings.cluster_by))}"
     )
 
 
@@ -168,30 +168,30 @@ def external(columns: list[Column], source: dict[str, Any]) -> Relation:
     A list is a VARCHAR as well: that is the one way of writing a multi-value string which every
     version reads alike (27 does not know VARCHAR ARRAY there).
     """
-    types = ", ".join(f"{identifier(column.name)} {column.druid_type}" for column in columns)
+    types = ", ".join(f"{quoted(column.name)} {column.druid_type}" for column in columns)
     text = (
         f"TABLE(EXTERN({literal(json.dumps(source))}, {literal(json.dumps({'type': 'json'}))}))"
         f" EXTEND ({types})"
     )
-    return Relation(text, f"TIME_PARSE({identifier(columns[0].name)})")
+    return Relation(text, f"TIME_PARSE({quoted(columns[0].name)})")
 
 
 def counts_sql(settings: DruidTable, first: date, last: date) -> str:
     """Rows by date, version and what is reconciled by, of the dates from first to last."""
-    names = ", ".join(map(identifier, [VERSION, *settings.reconcile_by]))
+    names = ", ".join(map(quoted, [VERSION, *settings.reconcile_by]))
     return (
         f'SELECT FLOOR(__time TO DAY) AS "day", {names}, COUNT(*) AS "row_count"'
-        f" FROM {identifier(settings.datasource)} WHERE {interval(first, last)}"
+        f" FROM {quoted(settings.datasource)} WHERE {interval(first, last)}"
         f" GROUP BY FLOOR(__time TO DAY), {names}"
     )
 
 
 def versions_sql(datasource: str) -> str:
     """Rows by date and version of a whole datasource."""
-    version = identifier(VERSION)
+    version = quoted(VERSION)
     return (
         f'SELECT FLOOR(__time TO DAY) AS "day", {version}, COUNT(*) AS "row_count"'
-        f" FROM {identifier(datasource)} GROUP BY FLOOR(__time TO DAY), {version}"
+        f" FROM {quoted(datasource)} GROUP BY FLOOR(__time TO DAY), {version}"
     )
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from viewer_personas.druid import Druid, identifier
+from viewer_personas.config import DruidExport
+from viewer_personas.database.sql import quoted
+from viewer_personas.druid import Druid
 from viewer_personas.errors import InputError, PersonasError, Unreachable
 from viewer_personas.export.druid_tables import (
     Column,
@@ -26,7 +28,6 @@ from viewer_personas.export.druid_tables import (
 )
 from viewer_personas.export.druid_tasks import Tasks, waits
 from viewer_personas.export.offer import Offer
-from viewer_personas.sources.config import DruidExport
 
 Files = Mapping[date, list[Path]]
 Relations = Callable[[date], Relation]
@@ -273,7 +274,7 @@ class Inline:
                     task_id = f"{staging}_{next(numbers)}"
                     self._tasks.run_native(append_task(task_id, staging, columns, day, lines))
             self._wait_until_there(staging, rows)
-            yield lambda day: Relation(identifier(staging), '"__time"')
+            yield lambda day: Relation(quoted(staging), '"__time"')
         except BaseException:
             with suppress(PersonasError):  # what went wrong first is the one to tell
                 self._drop(staging)
@@ -284,7 +285,7 @@ class Inline:
         expected = {str(day): number for day, number in rows.items()}
         query = (
             f'SELECT FLOOR(__time TO DAY) AS "day", COUNT(*) AS "row_count" FROM'
-            f" {identifier(staging)} WHERE {interval(min(rows), max(rows))}"
+            f" {quoted(staging)} WHERE {interval(min(rows), max(rows))}"
             " GROUP BY FLOOR(__time TO DAY)"
         )
         started = time.monotonic()

@@ -7,8 +7,7 @@ layer reads; so the answer is that of `personas build`, and the user's database 
 import shutil
 import subprocess
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,27 +19,30 @@ import duckdb
 from viewer_personas import build as build_step
 from viewer_personas.database.connection import attach, connect
 from viewer_personas.database.raw import Report
+from viewer_personas.database.sql import quoted
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.rules.catalogue import (
     CASUAL,
-    PERSONA_COLUMNS,
-    RULE_COLUMNS,
-    Finding,
     Row,
     Rule,
+    as_personas,
     as_rules,
-    check_rules,
-    clause_words,
-    holds,
+    by_alternative,
+    columns_of,
+    metrics,
     parse_seed,
+    read_text,
+    rules_in,
     seed_path,
     shown_path,
 )
+from viewer_personas.rules.check import check_rules, refuse_errors
+from viewer_personas.rules.words import clause_words
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-COLUMNS = {"persona_rules": RULE_COLUMNS, "personas": PERSONA_COLUMNS}
+SEEDS = ("persona_rules", "personas")
 RESULT = "model.viewer_personas.user_personas"
 LEVELS = ("low", "medium", "high")
 
@@ -60,8 +62,7 @@ class Side:
     @property
     def labels(self) -> dict[str, str]:
         """The labels by persona, in the order of the priorities."""
-        personas = sorted(self.rows["personas"], key=lambda row: int(row["priority"]))
-        return {row["persona"]: row["label"] for row in personas}
+        return {one.persona: one.label for one in as_personas(self.rows["personas"])}
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class RulesDiff:
 
 def checkout() -> Side:
     """The seeds of the checkout. Raises `InputError` for rules that do not pass the check."""
-    texts = {name: _text(seed_path(name)) for name in COLUMNS}
-    return _side("seeds of the checkout", texts, {name: f"seeds/{name}.csv" for name in COLUMNS})
+    texts = {name: read_text(seed_path(name)) for name in SEEDS}
+    return _side("seeds of the checkout", texts, {name: f"seeds/{name}.csv" for name in SEEDS})
 
 
 def other_side(against: str) -> Side:
@@ -147,26 +148,26 @@ def _of_directory(directory: Path) -> Side:
     found = {path.stem: path for path in _seeds_in(folder)}
     if not found:
         raise InputError(f"--against {directory}: has neither persona_rules.csv nor personas.csv.")
-    paths = {name: found.get(name, seed_path(name)) for name in COLUMNS}
-    texts = {name: _text(path) for name, path in paths.items()}
+    paths = {name: found.get(name, seed_path(name)) for name in SEEDS}
+    texts = {name: read_text(path) for name, path in paths.items()}
     return _side(str(directory), texts, {name: shown_path(path) for name, path in paths.items()})
 
 
 def _seeds_in(folder: Path) -> Iterator[Path]:
-    return (path for name in COLUMNS if (path := folder / f"{name}.csv").is_file())
+    return (path for name in SEEDS if (path := folder / f"{name}.csv").is_file())
 
 
 def _of_file(path: Path) -> Side:
-    text = _text(path)
+    text = read_text(path)
     header = {column.strip() for column in text.partition("\n")[0].lstrip("\ufeff").split(",")}
-    for name, columns in COLUMNS.items():
-        if header >= set(columns):
-            texts = {other: _text(seed_path(other)) for other in COLUMNS} | {name: text}
-            names = {other: f"seeds/{other}.csv" for other in COLUMNS} | {name: str(path)}
+    for name in SEEDS:
+        if header >= set(columns_of(name)):
+            texts = {other: read_text(seed_path(other)) for other in SEEDS} | {name: text}
+            names = {other: f"seeds/{other}.csv" for other in SEEDS} | {name: str(path)}
             return _side(str(path), texts, names)
     raise InputError(
         f"--against {path}: is no seed of rules or personas. The first line must name"
-        f" {', '.join(RULE_COLUMNS)}, or {', '.join(PERSONA_COLUMNS)}."
+        f" {', or '.join(', '.join(columns_of(name)) for name in SEEDS)}."
     )
 
 
@@ -178,13 +179,13 @@ def _of_revision(revision: str) -> Side:
             f" {build_step.PROJECT}. In CI, fetch the branch first."
         )
     texts = {}
-    for name in COLUMNS:
+    for name in SEEDS:
         text = _git("show", f"{commit.strip()}:./seeds/{name}.csv")
         if text is None:
             raise InputError(f"--against {revision}: that revision has no seeds/{name}.csv.")
         texts[name] = text
     name = f"git {revision} ({commit[:7]})"
-    return _side(name, texts, {seed: f"seeds/{seed}.csv at {revision}" for seed in COLUMNS})
+    return _side(name, texts, {seed: f"seeds/{seed}.csv at {revision}" for seed in SEEDS})
 
 
 def _git(*arguments: str) -> str | None:
@@ -201,42 +202,27 @@ def _git(*arguments: str) -> str | None:
     return result.stdout if result.returncode == 0 else None
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{shown_path(path)}: cannot be read: {error}") from error
-
-
 def _side(name: str, texts: dict[str, str], files: dict[str, str]) -> Side:
-    rows = {
-        seed: parse_seed(texts[seed], files[seed], columns) for seed, columns in COLUMNS.items()
-    }
+    rows = {seed: parse_seed(seed, texts[seed], files[seed]) for seed in SEEDS}
     findings = check_rules(
         rows["persona_rules"],
         rows["personas"],
         rules_file=files["persona_rules"],
         personas_file=files["personas"],
     )
-    errors = [finding for finding in findings if finding.level == "error"]
-    if errors:
-        raise InputError(
-            f"The rules of one side ({name}) cannot be built:\n"
-            + "\n".join(f"  {_said(finding)}" for finding in errors[:10])
-        )
+    refuse_errors(findings, f"The rules of one side ({name}) cannot be built:")
     return Side(name, texts, as_rules(rows["persona_rules"]), rows)
-
-
-def _said(finding: Finding) -> str:
-    return f"{finding.file} line {finding.line}: {finding.message}"
 
 
 def _seed_changes(before: Side, after: Side) -> list[str]:
     """The rows that only one side has, as in a diff."""
     changes = []
-    for name, columns in COLUMNS.items():
+    for name in SEEDS:
         texts = [
-            [",".join(row[column].strip() for column in columns) for row in side.rows[name]]
+            [
+                ",".join(row[column].strip() for column in columns_of(name))
+                for row in side.rows[name]
+            ]
             for side in (before, after)
         ]
         changes += [f"- {name}: {row}" for row in texts[0] if row not in texts[1]]
@@ -309,15 +295,9 @@ def _latest(connection: duckdb.DuckDBPyConnection) -> tuple[date, int]:
 
 def _is_built_by(connection: duckdb.DuckDBPyConnection, side: Side) -> bool:
     try:
-        rows = connection.execute(
-            "select persona, alternative, clause, window_days, metric, operator, threshold"
-            " from reference.persona_rules"
-        ).fetchall()
-    except duckdb.CatalogException:
+        return set(rules_in(connection)) == set(side.rules)
+    except InputError:
         return False
-    return {Rule(*row) for row in rows} == {
-        Rule(rule.persona, rule.alternative, rule.clause, *rule.term) for rule in side.rules
-    }
 
 
 @dataclass(frozen=True)
@@ -394,7 +374,7 @@ def _persona_layer(manifest: "Manifest") -> tuple[list[str], list[str]]:
         if unique_id in built or unique_id in read:
             continue
         node = manifest.nodes.get(unique_id)
-        if node and (node.schema == "personas" or node.name in COLUMNS):
+        if node and (node.schema == "personas" or node.name in SEEDS):
             built.append(unique_id)
             pending.extend(node.depends_on_nodes if node.resource_type == "model" else [])
         else:
@@ -435,11 +415,11 @@ def _copy_table(
     connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str
 ) -> None:
     # all names of three parts: the file may be called as a schema is
-    connection.execute(f'create schema if not exists "opened_database"."{schema}"')
+    name = f"{quoted(schema)}.{quoted(table)}"
+    connection.execute(f'create schema if not exists "opened_database".{quoted(schema)}')
     try:
         connection.execute(
-            f'create table "opened_database"."{schema}"."{table}" as'
-            f' select * from "{database}"."{schema}"."{table}"'
+            f'create table "opened_database".{name} as select * from {quoted(database)}.{name}'
         )
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise InputError(
@@ -504,7 +484,8 @@ class _Reasons:
         self.connection = connection
         self.day = day
         self.labels = before.labels | after.labels
-        self.rules = [_by_persona(side.rules) for side in (before, after)]
+        self.rules = [by_alternative(side.rules) for side in (before, after)]
+        self.metrics = metrics()
 
     def examples(self, before: str, after: str, limit: int) -> Iterator[Example]:
         """The first viewers by name who move from one persona to the other."""
@@ -550,20 +531,13 @@ class _Reasons:
         if not alternatives:
             return "it has no rule there"
         unmet = [
-            [rule for rule in clauses if not holds(rule, values[rule.window_days, rule.metric])]
+            [rule for rule in clauses if not rule.holds(values[rule.window_days, rule.metric])]
             for clauses in alternatives
         ]
         return ", ".join(
-            clause_words(rule, values[rule.window_days, rule.metric])
+            clause_words(rule, values[rule.window_days, rule.metric], self.metrics)
             for rule in min(unmet, key=len)
         )
-
-
-def _by_persona(rules: Iterable[Rule]) -> dict[str, list[list[Rule]]]:
-    grouped: dict[str, dict[int, list[Rule]]] = defaultdict(lambda: defaultdict(list))
-    for rule in rules:
-        grouped[rule.persona][rule.alternative].append(rule)
-    return {persona: list(alternatives.values()) for persona, alternatives in grouped.items()}
 
 
 # --- as text -------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """Explaining one viewer: the persona, the clauses behind it, the near misses and the history."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import duckdb
 
 from viewer_personas.errors import InputError
-from viewer_personas.rules.catalogue import CASUAL, Metric, Rule, clause_words, holds, metrics
-from viewer_personas.rules.words import value_text
+from viewer_personas.rules.catalogue import CASUAL, Metric, Rule, by_alternative, metrics, rules_in
+from viewer_personas.rules.words import OPERATORS, clause_words, difference_words
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class JudgedClause:
-    """One clause for one viewer, whether or not it holds, and how far it is from the threshold.
+class JudgedClause(Clause):
+    """A clause that may hold or not, and how far the value is from the threshold.
 
     `difference` is value − threshold in the unit of the metric; `distance` is its size in standard
     deviations of the audience, as in persona_matches at most 3. Both null where nothing is known.
     """
 
-    words: str
     difference_words: str
-    metric: str
-    window_days: int
-    value: float | None
-    operator: str
-    threshold: float
-    is_met: bool
     difference: float | None
     distance: float | None
 
@@ -128,12 +121,14 @@ def explain(
     viewer is not known on it.
     """
     day = _evaluation_date(connection, as_of)
-    rows = connection.execute(
+    result = connection.execute(
         """
         select
             user_personas.persona, personas.label, personas.definition,
             user_personas.persona_since, user_personas.previous_persona,
-            user_personas.churn_risk, churn_risk.lower, churn_risk.upper, churn_risk.base_rate,
+            user_personas.churn_risk,
+            churn_risk.lower as churn_risk_lower, churn_risk.upper as churn_risk_upper,
+            churn_risk.base_rate as churn_base_rate,
             user_personas.churn_risk_level,
             personas.strategy, personas.content_policy, personas.send_policy, personas.avoid
         from personas.user_personas as user_personas
@@ -142,14 +137,15 @@ def explain(
         where user_personas.as_of_date = $1 and user_personas.user_id = $2
         """,
         [day, user_id],
-    ).fetchall()
+    )
+    names = [column[0] for column in result.description or []]
+    rows = result.fetchall()
     if not rows:
         raise InputError(
             f"viewer {user_id}: not known on {day}: no activity in the lookback and no running"
             " subscription. Check the spelling, or give another date with --as-of."
         )
     matches = _matches(connection, user_id, day)
-    names = [field.name for field in fields(Explanation)][2:-3]
     return Explanation(
         user_id=user_id,
         as_of_date=day,
@@ -178,8 +174,8 @@ def explain_persona(
         raise InputError(f"--persona {persona}: no such persona; there are {', '.join(labels)}")
     explained = explain(connection, user_id, day)
     alternatives = [
-        _judged(connection, user_id, day, number, rules)
-        for number, rules in _rules(connection, persona).items()
+        _judged(connection, user_id, day, rules)
+        for rules in by_alternative(rules_in(connection)).get(persona, [])
     ]
     method = _exclusivity_method(connection)
     [(definition,)] = connection.execute(
@@ -202,41 +198,27 @@ def explain_persona(
     )
 
 
-def _rules(connection: duckdb.DuckDBPyConnection, persona: str) -> dict[int, list[Rule]]:
-    rows = connection.execute(
-        "select persona, alternative, clause, window_days, metric, operator, threshold"
-        " from reference.persona_rules where persona = $1 order by alternative, clause",
-        [persona],
-    ).fetchall()
-    alternatives: dict[int, list[Rule]] = {}
-    for row in rows:
-        rule = Rule(*row)
-        alternatives.setdefault(rule.alternative, []).append(rule)
-    return alternatives
-
-
 def _judged(
     connection: duckdb.DuckDBPyConnection,
     user_id: str,
     day: date,
-    number: int,
     rules: list[Rule],
 ) -> Alternative:
+    known = _metrics_of(rules)
     values = _values_and_spreads(connection, user_id, day, rules)
     clauses = []
     for rule in rules:
-        metric = metrics(rule.window_days)[rule.metric]
         value, spread = values[rule.window_days, rule.metric]
         clauses.append(
             JudgedClause(
-                words=clause_words(rule, value),
-                difference_words=_difference_words(rule, metric, value),
+                words=clause_words(rule, value, known),
+                difference_words=difference_words(rule, value, known),
                 metric=rule.metric,
                 window_days=rule.window_days,
                 value=value,
                 operator=rule.operator,
                 threshold=rule.threshold,
-                is_met=holds(rule, value),
+                is_met=rule.holds(value),
                 difference=None if value is None else value - rule.threshold,
                 distance=_distance(value, rule.threshold, spread),
             )
@@ -244,7 +226,7 @@ def _judged(
     distances = [clause.distance for clause in clauses if clause.distance is not None]
     clauses_met = sum(clause.is_met for clause in clauses)
     return Alternative(
-        number=number,
+        number=rules[0].alternative,
         is_match=clauses_met == len(clauses),
         clauses_met=clauses_met,
         strength=round(min(distances), 9) if distances else None,
@@ -280,20 +262,6 @@ def _distance(value: float | None, threshold: float, spread: float | None) -> fl
     if not spread:
         return 0.0 if value == threshold else 3.0
     return min(3.0, abs(value - threshold) / spread)
-
-
-def _difference_words(rule: Rule, metric: Metric, value: float | None) -> str:
-    """How far the value is from the threshold: "3 days short", "12 % too much"."""
-    if value is None:
-        return "not known, and so it does not hold"
-    difference = value - rule.threshold
-    unit = "" if metric.unit in ("share", "ratio", "weekday", "hour") else f" {metric.unit}"
-    size = f"{value_text(metric.unit, abs(difference))}{unit}"
-    if difference == 0:
-        return "exactly at the threshold"
-    if holds(rule, value):
-        return f"by {size}"
-    return f"{size} {'short' if difference < 0 else 'too much'}"
 
 
 def _exclusivity_method(connection: duckdb.DuckDBPyConnection) -> str:
@@ -384,7 +352,7 @@ def _evaluation_date(connection: duckdb.DuckDBPyConnection, as_of: date | None) 
 def _matches(connection: duckdb.DuckDBPyConnection, user_id: str, day: date) -> list[Match]:
     rows = connection.execute(
         """
-        select persona, personas.label, is_match, strength, evidence, reason
+        select persona, personas.label, is_match, strength, evidence
         from personas.persona_matches as persona_matches
         inner join reference.personas as personas using (persona)
         where as_of_date = $1 and user_id = $2
@@ -393,24 +361,32 @@ def _matches(connection: duckdb.DuckDBPyConnection, user_id: str, day: date) -> 
         [day, user_id],
     ).fetchall()
     return [
-        Match(persona, label, is_match, strength, _clauses(evidence, reason))
-        for persona, label, is_match, strength, evidence, reason in rows
+        Match(persona, label, is_match, strength, _clauses(persona, evidence))
+        for persona, label, is_match, strength, evidence in rows
     ]
 
 
-def _clauses(evidence: list[dict[str, Any]], reason: str) -> list[Clause]:
-    return [
-        Clause(
-            words=words,
-            metric=item["metric"],
-            window_days=item["window_days"],
-            value=item["value"],
-            operator=item["operator"],
-            threshold=item["threshold"],
-            is_met=item["is_met"],
-        )
-        for words, item in zip(reason.split("; "), evidence, strict=True)
-    ]
+def _clauses(persona: str, evidence: list[dict[str, Any]]) -> list[Clause]:
+    """The stored evidence, in the words of the stored reason."""
+    clauses = []
+    for item in evidence:
+        terms = {name: item[name] for name in ("metric", "window_days", "operator", "threshold")}
+        rule = Rule(persona=persona, alternative=0, clause=item["clause"], **terms)
+        words = clause_words(rule, item["value"], _metrics_of([rule]))
+        clauses.append(Clause(words=words, value=item["value"], is_met=item["is_met"], **terms))
+    return clauses
+
+
+def _metrics_of(rules: list[Rule]) -> dict[str, Metric]:
+    """All metrics; `InputError` where a clause of the database is one of another version."""
+    known = metrics()
+    for rule in rules:
+        if rule.metric not in known or rule.operator not in OPERATORS:
+            raise InputError(
+                f"The database was built with the clause {rule}, which this version cannot read."
+                " Run `personas build` first."
+            )
+    return known
 
 
 def _history(connection: duckdb.DuckDBPyConnection, user_id: str, until: date) -> list[Spell]:

@@ -17,12 +17,19 @@ from pathlib import Path
 
 import duckdb
 
+from viewer_personas.config import DruidEvents, EventColumns
 from viewer_personas.database.connection import scratch_directory
 from viewer_personas.database.raw import SliceBatch, forget_files
-from viewer_personas.database.sql import Connection, literal, quoted, scalar, transaction
-from viewer_personas.druid import Druid, Incomplete, Passing, Segment, identifier
+from viewer_personas.database.sql import (
+    Connection,
+    literals,
+    quoted,
+    scalar,
+    transaction,
+    typed_columns,
+)
+from viewer_personas.druid import Druid, Incomplete, Passing, Segment
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.config import DruidEvents, EventColumns
 from viewer_personas.sources.event_rows import REQUIRED, events_select, near, service_name
 
 # Part of every slice's identity: raise it when the same segments would be read into other rows.
@@ -246,7 +253,7 @@ def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
         row = days.druid.rows(
             'SELECT TIMESTAMP_TO_MILLIS(MIN("__time")) AS "first",'
             ' TIMESTAMP_TO_MILLIS(MAX("__time")) AS "last"'
-            f" FROM {identifier(days.settings.datasource)}{where}",
+            f" FROM {quoted(days.settings.datasource)}{where}",
             # two look-ups instead of a scan; older versions ignore it
             {"enableTimeBoundaryPlanning": True},
         )[0]
@@ -263,7 +270,7 @@ def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
     if first is None or last is None or (first >= _FIRST_DAY and last <= _LAST_DAY):
         return first, last, 0
     inside = _between(_FIRST_DAY, _LAST_DAY + _DAY)
-    count = f"SELECT COUNT(*) AS n FROM {identifier(days.settings.datasource)} WHERE NOT ({inside})"
+    count = f"SELECT COUNT(*) AS n FROM {quoted(days.settings.datasource)} WHERE NOT ({inside})"
     strays = days.druid.rows(count)[0]["n"]
     return *ask(f" WHERE {inside}"), strays
 
@@ -357,7 +364,7 @@ def _state(days: DruidDays, day: date) -> Day:
 
 
 def _count(days: DruidDays, day: date) -> int:
-    source = identifier(days.settings.datasource)
+    source = quoted(days.settings.datasource)
     query = f"SELECT COUNT(*) AS n FROM {source} WHERE {_between(day, day + _DAY)}"
     # what is cached may be older than the segments
     rows = days.druid.rows(query, {"useCache": False, "useResultLevelCache": False})
@@ -365,20 +372,20 @@ def _count(days: DruidDays, day: date) -> int:
 
 
 def _rows_query(days: DruidDays, day: date, *, without_user: bool = False) -> str:
-    columns = [identifier(name) for name in days.columns.values() if name != "__time"]
+    columns = [quoted(name) for name in days.columns.values() if name != "__time"]
     where = _between(day, day + _DAY)
     if without_user:
         user = _user(days)
         where += f" AND ({user} IS NULL OR {user} = '')"
     return (
         f'SELECT TIMESTAMP_TO_MILLIS("__time") AS "__time", {", ".join(columns)}'
-        f" FROM {identifier(days.settings.datasource)} WHERE {where}"
+        f" FROM {quoted(days.settings.datasource)} WHERE {where}"
     )
 
 
 def _user(days: DruidDays) -> str:
     # To be compared by = and > only: Druid 27 takes a null for different from '', and so keeps it.
-    return f"CAST({identifier(days.columns['user_id'])} AS VARCHAR)"
+    return f"CAST({quoted(days.columns['user_id'])} AS VARCHAR)"
 
 
 def _between(first: date | datetime, end: date | datetime) -> str:
@@ -410,25 +417,25 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     Seconds are added up as whole microseconds, which is exact in any order, as user_content_hours
     adds them up; and of what staging takes for watch seconds.
     """
-    keys = [identifier(days.columns[ours]) for ours in _KEYS if ours in days.columns]
+    keys = [quoted(days.columns[ours]) for ours in _KEYS if ours in days.columns]
     measures = {
         _ROWS: "COUNT(*)",
         _FIRST: 'TIMESTAMP_TO_MILLIS(MIN("__time"))',
         _LAST: 'TIMESTAMP_TO_MILLIS(MAX("__time"))',
     }
     if "watch_seconds" in days.columns:
-        seconds = f"CAST({identifier(days.columns['watch_seconds'])} AS DOUBLE)"
+        seconds = f"CAST({quoted(days.columns['watch_seconds'])} AS DOUBLE)"
         measures[_SECONDS] = (
             f"SUM(CAST(ROUND({seconds} * 1000000) AS BIGINT))"
             f" FILTER (WHERE {seconds} >= 0 AND {seconds} < 1000000000)"
         )
     if "event_count" in days.columns:
-        name = identifier(days.columns["event_count"])
+        name = quoted(days.columns["event_count"])
         measures[days.columns["event_count"]] = f"SUM(COALESCE(CAST({name} AS BIGINT), 1))"
-    selected = [*keys, *(f"{text} AS {identifier(name)}" for name, text in measures.items())]
+    selected = [*keys, *(f"{text} AS {quoted(name)}" for name, text in measures.items())]
     quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
     return (
-        f"SELECT {', '.join(selected)} FROM {identifier(days.settings.datasource)}"
+        f"SELECT {', '.join(selected)} FROM {quoted(days.settings.datasource)}"
         f" WHERE {_between(first, end)} AND {_user(days)} > ''"
         f" GROUP BY {', '.join([*keys, quarter])}"
     )
@@ -523,6 +530,5 @@ def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]
 
 
 def _read(files: list[Path], types: dict[str, str]) -> str:
-    columns = ", ".join(f"{literal(name)}: '{data_type}'" for name, data_type in types.items())
-    paths = ", ".join(literal(str(file)) for file in files)
-    return f"read_json([{paths}], format = 'newline_delimited', columns = {{{columns}}})"
+    columns = typed_columns(types)
+    return f"read_json({literals(files)}, format = 'newline_delimited', columns = {columns})"

@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Callable, Sequence
 
+from viewer_personas.config import DruidEvents, EventColumns, FileEvents
 from viewer_personas.database.sql import literal, quoted
-from viewer_personas.sources.config import DruidEvents, EventColumns, FileEvents
 
 REQUIRED = ("user_id", "event_type", "occurred_at")
 

@@ -8,13 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
 
+from viewer_personas.config import Sources
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import Connection, scalar
 from viewer_personas.errors import InputError
-from viewer_personas.sources import files
-from viewer_personas.sources.config import Sources
+from viewer_personas.sources import document_files, event_files
 
 
 class EventsDriver(Protocol):
@@ -111,7 +111,7 @@ def load(
 def _inspect_events(connection: Connection, sources: Sources, report: Report) -> EventsDriver:
     settings = sources.events
     if settings.driver == "files":
-        return files.inspect_events(connection, settings, sources.file, report)
+        return event_files.inspect_events(connection, settings, sources.file, report)
     # here, because the clients of servers take half a second that other commands do not need
     from viewer_personas.sources import druid as druid_events
 
@@ -125,7 +125,7 @@ def _inspect_documents(
     if settings is None:
         return None
     if settings.driver == "files":
-        return files.inspect_documents(connection, settings, sources.file, key)
+        return document_files.inspect_documents(connection, settings, sources.file, key)
     from viewer_personas.sources import mongodb
 
     return mongodb.inspect_documents(settings, sources.file, key)
@@ -162,6 +162,40 @@ def _load_documents(
     report(f"Loading {table}", 1, 1)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a load does with the days: `stale` ones are read, with their identities, `gone` ones
+    removed. Those of `spared`, whose events `personas prune` took out, may not shrink."""
+
+    stale: dict[date, str]
+    gone: list[date]
+    spared: set[date]
+
+
+def _plan(
+    connection: Connection, wanted: dict[date, str], days: tuple[date, date], restore: bool
+) -> _Plan:
+    """Compare what the source says of its days with what is stored of them."""
+    stored = raw.stored_identities(connection)
+    dropped = raw.dropped_days(connection)
+    spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
+    since, until = days
+    return _Plan(
+        stale={
+            day: identity
+            for day, identity in wanted.items()
+            if since <= day <= until
+            and (stored.get(day) != identity or (restore and day in dropped))
+        },
+        gone=[
+            day
+            for day in sorted(stored)
+            if since <= day <= until and day not in wanted and day not in spared
+        ],
+        spared=spared,
+    )
+
+
 def _load_events(
     connection: Connection,
     events: EventsDriver,
@@ -170,47 +204,37 @@ def _load_events(
     summary: LoadSummary,
     report: Report,
 ) -> None:
-    since, until = days
     events.remember(connection)
-    wanted = events.identities()
-    stored = raw.stored_identities(connection)
-    dropped = raw.dropped_days(connection)
-    spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
-    gone = [
-        day
-        for day in sorted(stored)
-        if day not in wanted and day not in spared and since <= day <= until
-    ]
-    stale = {
-        day: identity
-        for day, identity in wanted.items()
-        if since <= day <= until and (stored.get(day) != identity or (restore and day in dropped))
-    }
-    filled = raw.days_with_events(connection, stale)
-    raw.remove_slices(connection, gone)
-    summary.slices_removed = len(gone)
-    if gone:
-        summary.warnings.append(
-            f"{len(gone)} days are covered by the source no more and were removed: "
-            f"{gone[0]} to {gone[-1]}"
-        )
+    plan = _plan(connection, events.identities(), days, restore)
+    filled = raw.days_with_events(connection, plan.stale)
+    raw.remove_slices(connection, plan.gone)
+    summary.slices_removed = len(plan.gone)
     kept: list[date] = []
-    for batch in events.batches(connection, stale):
-        report("Loading days of events", summary.slices_loaded, len(stale))
-        changes = raw.replace_slices(connection, batch, summary.run_id, may_not_shrink=spared)
+    for batch in events.batches(connection, plan.stale):
+        report("Loading days of events", summary.slices_loaded, len(plan.stale))
+        changes = raw.replace_slices(connection, batch, summary.run_id, may_not_shrink=plan.spared)
         summary.slices_loaded += changes.slices
         summary.slices_changed += changes.changed
         kept += changes.kept
-    report("Loading days of events", len(stale), len(stale))
-    if kept:
-        summary.warnings.append(
-            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
-            f" loaded, and were kept as they were: {min(kept)} to {max(kept)}. If the source is"
-            f" right: personas load --restore --since {min(kept)} --until {max(kept)}"
+    report("Loading days of events", len(plan.stale), len(plan.stale))
+    emptied = filled - raw.days_with_events(connection, plan.stale)
+    summary.warnings += _warnings(plan.gone, sorted(kept), sorted(emptied))
+
+
+def _warnings(gone: list[date], kept: list[date], emptied: list[date]) -> Iterator[str]:
+    if gone:
+        yield (
+            f"{len(gone)} days are covered by the source no more and were removed: "
+            f"{gone[0]} to {gone[-1]}"
         )
-    emptied = sorted(filled - raw.days_with_events(connection, stale))
+    if kept:
+        yield (
+            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
+            f" loaded, and were kept as they were: {kept[0]} to {kept[-1]}. If the source is"
+            f" right: personas load --restore --since {kept[0]} --until {kept[-1]}"
+        )
     if emptied:
-        summary.warnings.append(
+        yield (
             f"{len(emptied)} days had events and have none any more: {emptied[0]} to {emptied[-1]}"
         )
 

@@ -43,11 +43,11 @@ from pymongo.errors import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from viewer_personas.config import MongoDocuments
 from viewer_personas.database import raw
 from viewer_personas.database.connection import scratch_directory
-from viewer_personas.database.sql import Connection, literal, scalar
+from viewer_personas.database.sql import Connection, literal, scalar, typed_columns
 from viewer_personas.errors import InputError, PersonasError, Unreachable
-from viewer_personas.sources.config import MongoDocuments
 from viewer_personas.sources.event_rows import near, time_expression
 
 Document = dict[str, Any]
@@ -471,7 +471,7 @@ class _Read:
             where _id is null or _id in (select _id from touched_ids where _id is not null)
         """
         path = folder / "wanted"
-        number = scalar(self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)")
+        number = scalar(self.connection, f"copy ({wanted}) to {literal(path)} (header false)")
         while number:
             with _Lines(folder / "missed") as lines:
                 for batch in self._fetched(path):
@@ -480,9 +480,7 @@ class _Read:
                 f"insert into replaced_keys select column0 from {_table_of(path, ['column0'])}"
             )
             self._documents_from(lines, "insert into documents")
-            number = scalar(
-                self.connection, f"copy ({wanted}) to {literal(str(path))} (header false)"
-            )
+            number = scalar(self.connection, f"copy ({wanted}) to {literal(path)} (header false)")
         self._execute("drop table present_keys", "drop table known_keys")
 
     def _fetched(self, path: Path) -> Iterator[bytes]:
@@ -542,12 +540,12 @@ class _Lines:
 
 def _table_of(path: Path, columns: list[str], longest: int = 0) -> str:
     """The lines of a file as a table for DuckDB; an empty text is null."""
-    types = ", ".join(f"'{name}': '{'json' if name == 'doc' else 'varchar'}'" for name in columns)
+    types = typed_columns({name: "json" if name == "doc" else "varchar" for name in columns})
     # Of its own accord DuckDB keeps buffers of 32 MB, and takes no line of more than 2 MB.
     room = max(2_000_000, longest + 1)
     return (
-        f"read_csv({literal(str(path))}, delim = '\t', quote = '', escape = '', header = false, "
-        f"auto_detect = false, columns = {{{types}}}, max_line_size = {room}, "
+        f"read_csv({literal(path)}, delim = '\t', quote = '', escape = '', header = false, "
+        f"auto_detect = false, columns = {types}, max_line_size = {room}, "
         f"buffer_size = {2 * room})"
     )
 

@@ -3,8 +3,9 @@
 import difflib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -301,7 +302,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"{path}: must be a mapping with the key events (and contents, users)")
     if "file" in settings:
-        raise InputError(f"{path}: file: unknown key; known are events, contents, users, export")
+        known = ", ".join(_known_keys(()))
+        raise InputError(f"{path}: file: unknown key; known are {known}")
     return {str(key): value for key, value in settings.items()}
 
 
@@ -325,22 +327,6 @@ def _with_environment(value: Any, path: Path, key: str) -> Any:
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
 
 
-# The models by their place in the file; a source has one for each driver.
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Sources,
-    ("events", "files"): FileEvents,
-    ("events", "druid"): DruidEvents,
-    ("contents", "files"): FileDocuments,
-    ("contents", "mongodb"): MongoDocuments,
-    ("users", "files"): FileDocuments,
-    ("users", "mongodb"): MongoDocuments,
-    ("events", "files", "columns"): EventColumns,
-    ("events", "druid", "columns"): DruidColumns,
-    ("events", "files", "constants"): EventConstants,
-    ("events", "druid", "constants"): EventConstants,
-    ("export",): Exports,
-    ("export", "druid"): DruidExport,
-}
 _SOURCES = ("events", "contents", "users")
 _SECRETS = ("password", "uri")
 
@@ -398,5 +384,23 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    model = _MODELS[tuple(str(part) for part in place)]
+    """The keys of the mapping at a place, which names keys and, of a source, the driver."""
+    models: list[type[BaseModel]] = [Sources]
+    for part in place:
+        if len(models) > 1:
+            models = [model for model in models if part in get_args(_annotation(model, "driver"))]
+        else:
+            models = list(_models_in(_annotation(models[0], str(part))))
+    [model] = models
     return [name for name in model.model_fields if name != "file"]
+
+
+def _annotation(model: type[BaseModel], name: str) -> Any:
+    return model.model_fields[name].annotation
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -1,28 +1,20 @@
-"""The files driver: events, contents and users from Parquet, CSV and JSON lines.
+"""Events in Parquet, CSV and JSON lines."""
 
-DuckDB reads the rows; Python only lists the files and looks at their columns.
-"""
-
-import csv
-import glob
-import gzip
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
-from viewer_personas.database.raw import Report, SliceBatch, forget_files, replace_documents
-from viewer_personas.database.sql import Connection, literal, quoted, scalar, transaction
+from viewer_personas.config import EventColumns, FileEvents
+from viewer_personas.database.raw import Report, SliceBatch, forget_files
+from viewer_personas.database.sql import Connection, scalar, transaction
 from viewer_personas.errors import InputError
-from viewer_personas.sources.config import EventColumns, FileDocuments, FileEvents, FileFormat
 from viewer_personas.sources.event_rows import (
     REQUIRED,
     events_select,
@@ -30,55 +22,25 @@ from viewer_personas.sources.event_rows import (
     is_time,
     near,
     service_name,
-    time_expression,
+)
+from viewer_personas.sources.file_tables import (
+    FILE,
+    ROW,
+    Layout,
+    SourceFile,
+    by_layout,
+    check_unchanged,
+    column_names,
+    has_column,
+    layout_of,
+    list_files,
+    readable,
+    rows_of,
 )
 
 # Part of every slice's identity: raise it when the same file would be read into other rows.
 _READER_VERSION = 1
 _FILES_PER_SCAN = 100
-_ENDINGS: dict[str, FileFormat] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".json": "json",
-    ".json.gz": "json",
-    ".jsonl": "json",
-    ".jsonl.gz": "json",
-    ".ndjson": "json",
-    ".ndjson.gz": "json",
-}
-# No column of a service has such a name; DuckDB's own name for it, filename, may well be one.
-_FILE = '"viewer personas: file"'
-_ROW = '"viewer personas: row"'
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file as it is now; `name` is its path seen from the folder of the sources file."""
-
-    path: str
-    name: str
-    format: FileFormat
-    size_bytes: int
-    modified_at: int
-    """Nanoseconds since 1970."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What files must share to be read together: format, columns with types, CSV delimiter.
-
-    Files that differ in it are read apart: read together, a number in one would change its text
-    because of another file. JSON lines have no columns of their own.
-    """
-
-    format: FileFormat
-    columns: tuple[tuple[str, str], ...] = ()
-    delimiter: str = ","
-
-    def type_of(self, column: str) -> str | None:
-        """The DuckDB type of a column, None if it is not there."""
-        return dict(self.columns).get(column)
 
 
 @dataclass(frozen=True)
@@ -164,27 +126,6 @@ class EventFiles:
             )
 
 
-@dataclass(frozen=True)
-class DocumentFiles:
-    """All files of contents or users with rows, and the fields of the id and the last change."""
-
-    files: list[SourceFile]
-    layouts: dict[str, Layout | None]
-    id_field: str
-    updated_at_field: str | None
-
-    def load(self, connection: Connection, table: str) -> list[str]:
-        """Replace `raw.contents` or `raw.users` by the documents; returns warnings."""
-        with readable(self.files):
-            repeated = replace_documents(connection, table, _documents_select(self))
-        if repeated:
-            return [f"{table}: {repeated} documents repeat the id of another and were left out"]
-        return []
-
-
-# --- events -----------------------------------------------------------------------------------
-
-
 def inspect_events(
     connection: Connection, settings: FileEvents, sources_file: Path, report: Report
 ) -> EventFiles:
@@ -194,7 +135,7 @@ def inspect_events(
     naming the file and the key: no file matches, a file cannot be read, a mapped column is not
     there, a numeric time has no unit.
     """
-    files = _list_files(settings, "events", sources_file)
+    files = list_files(settings, "events", sources_file)
     version = _mapping_version(settings)
     known = _known_days(connection, version, files)
     new = sorted(set(files) - set(known))
@@ -251,7 +192,7 @@ def _land(connection: Connection, events: EventFiles, names: list[str], days: li
         where = f"user_id is null and {of_these_days}"
         _insert_rejected(connection, events, names, where, parameters)
     for name in names:
-        _check_unchanged(events.files[name])
+        check_unchanged(events.files[name])
 
 
 def _insert_rejected(
@@ -407,7 +348,7 @@ def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
     for name in names:
         if only_numbers.get(name) and not found[name].days and not events.settings.epoch_unit:
             raise _no_epoch_unit(events, name)
-        _check_unchanged(events.files[name])
+        check_unchanged(events.files[name])
     events.days.update(found)
 
 
@@ -420,7 +361,7 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
         if ours in settings.constants.given():
             continue
         column = service_name(settings, ours)
-        if not _has_column(connection, file, layout, column):
+        if not has_column(connection, file, layout, column):
             raise _no_column(connection, events, file, layout, ours, column)
     time_type = layout.type_of(service_name(settings, "occurred_at")) or "VARCHAR"
     if settings.epoch_unit and is_time(time_type):
@@ -445,7 +386,7 @@ def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
             file, layout = events.files[name], _layout(connection, events, name)
             if layout is None:
                 continue
-            if _has_column(connection, file, layout, column):
+            if has_column(connection, file, layout, column):
                 break
             missing = missing or (file, layout)
         else:
@@ -461,7 +402,7 @@ def _no_column(
     ours: str,
     column: str,
 ) -> InputError:
-    there = _column_names(connection, file, layout)
+    there = column_names(connection, file, layout)
     return InputError(
         f"{events.sources_file}: events.columns.{ours}: "
         f"there is no column {column} in {file.name}{near(column, there)}"
@@ -479,7 +420,7 @@ def _no_epoch_unit(events: EventFiles, name: str) -> InputError:
 def _layout(connection: Connection, events: EventFiles, name: str) -> Layout | None:
     if name not in events.layouts:
         file = events.files[name]
-        events.layouts[name] = _layout_of(connection, file, events.settings.delimiter)
+        events.layouts[name] = layout_of(connection, file, events.settings.delimiter)
     return events.layouts[name]
 
 
@@ -491,7 +432,7 @@ def _events_select(
     Also source_file (its path) and time_text, and with `with_rows` source_row, the row as JSON.
     occurred_at and user_id are null where they are unreadable or missing.
     """
-    groups = _by_layout((events.files[name], _layout(connection, events, name)) for name in names)
+    groups = by_layout((events.files[name], _layout(connection, events, name)) for name in names)
     if not groups:
         groups = {Layout("json"): []}
     selects = [
@@ -511,310 +452,10 @@ def _group_select(
     return events_select(
         settings,
         type_of,
-        _read(layout, files, fields, with_rows=with_rows),
+        rows_of(layout, files, fields, with_rows=with_rows),
         epoch_unit=settings.epoch_unit,
-        extra=[f"{_FILE} as source_file", *([f"{_ROW} as source_row"] if with_rows else [])],
+        extra=[f"{FILE} as source_file", *([f"{ROW} as source_row"] if with_rows else [])],
     )
-
-
-# --- contents and users -----------------------------------------------------------------------
-
-
-def inspect_documents(
-    connection: Connection, settings: FileDocuments, sources_file: Path, key: str
-) -> DocumentFiles:
-    """List the files of `contents` or `users` and find their fields.
-
-    Changes nothing in the database. Raises `InputError` naming the file and the key.
-    """
-    files = _list_files(settings, key, sources_file)
-    layouts = {
-        name: _layout_of(connection, file, settings.delimiter) for name, file in files.items()
-    }
-    with_rows = [file for name, file in files.items() if layouts[name] is not None]
-
-    def found(candidates: list[str]) -> str | None:
-        for column in candidates:
-            for file in with_rows:
-                layout = layouts[file.name]
-                if layout and _has_column(connection, file, layout, column):
-                    return column
-        return None
-
-    default_ids = ["_id", f"{key.removesuffix('s')}_id"]
-    id_field = found([settings.id] if settings.id else default_ids)
-    updated_at = found([settings.updated_at or "updated_at"])
-    if with_rows:
-        if id_field is None:
-            wanted = settings.id or " or ".join(default_ids)
-            raise _no_field(connection, sources_file, f"{key}.id", wanted, with_rows[0], layouts)
-        if settings.updated_at and updated_at is None:
-            place = f"{key}.updated_at"
-            raise _no_field(
-                connection, sources_file, place, settings.updated_at, with_rows[0], layouts
-            )
-    return DocumentFiles(with_rows, layouts, id_field or "_id", updated_at)
-
-
-def _no_field(
-    connection: Connection,
-    sources_file: Path,
-    key: str,
-    wanted: str,
-    file: SourceFile,
-    layouts: dict[str, Layout | None],
-) -> InputError:
-    layout = layouts[file.name]
-    there = _column_names(connection, file, layout) if layout else []
-    return InputError(
-        f"{sources_file}: {key}: there is no {wanted} in {file.name}{near(wanted, there)}"
-    )
-
-
-def _documents_select(documents: DocumentFiles) -> str | None:
-    """A query for `replace_documents`: file, _id, updated_at, doc. None without any rows."""
-    selects = []
-    for file in documents.files:
-        layout = documents.layouts[file.name]
-        if layout is None:
-            continue
-        updated_at = "null::timestamp"
-        field_name = documents.updated_at_field
-        if layout.format == "json":
-            identifier = f"{_ROW} ->> {_pointer(documents.id_field)}"
-            if field_name:
-                value = f"({_ROW} ->> {_pointer(field_name)})"
-                updated_at = time_expression(value, "VARCHAR", None)
-        else:
-            known = layout.type_of(documents.id_field)
-            identifier = f"{quoted(documents.id_field)}::varchar" if known else "null::varchar"
-            column_type = layout.type_of(field_name) if field_name else None
-            if field_name and column_type:
-                updated_at = time_expression(quoted(field_name), column_type, None)
-        selects.append(
-            f"select {literal(file.name)} as file, nullif({identifier}, '') as _id, "
-            f"{updated_at} as updated_at, {_ROW} as doc "
-            f"from {_read(layout, [file], [], with_rows=True)}"
-        )
-    return " union all ".join(selects) or None
-
-
-# --- files, whatever is in them ---------------------------------------------------------------
-
-
-def _list_files(
-    settings: FileEvents | FileDocuments, key: str, sources_file: Path
-) -> dict[str, SourceFile]:
-    """The files of all paths and globs by name, in order of name."""
-    folder = sources_file.absolute().parent
-    files: dict[str, SourceFile] = {}
-    for path in settings.paths():
-        pattern = folder / path
-        # Path.glob takes no absolute patterns.
-        found = [str(pattern)] if pattern.is_file() else glob.glob(str(pattern), recursive=True)
-        matches = [match for match in found if Path(match).is_file()]
-        if not matches:
-            raise InputError(f"{sources_file}: {key}.path: no file matches {path} (in {folder})")
-        for match in matches:
-            file = _source_file(match, folder, settings.format, f"{sources_file}: {key}.format")
-            files[file.name] = file
-    return dict(sorted(files.items()))
-
-
-def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: str) -> SourceFile:
-    path = os.path.normpath(path)
-    name = Path(os.path.relpath(path, folder)).as_posix()
-    if file_format is None:
-        endings = [ending for ending in _ENDINGS if path.lower().endswith(ending)]
-        if not endings:
-            raise InputError(
-                f"{key}: cannot tell the format of {name} from its ending: "
-                "set it to parquet, csv or json"
-            )
-        file_format = _ENDINGS[endings[0]]
-    stat = Path(path).stat()
-    return SourceFile(path, name, file_format, stat.st_size, stat.st_mtime_ns)
-
-
-def _check_unchanged(file: SourceFile) -> None:
-    """Rows of two versions of a file must not be mixed, nor be taken for one of them."""
-    try:
-        stat = Path(file.path).stat()
-    except FileNotFoundError:
-        raise InputError(f"{file.name}: vanished while it was read. Load again.") from None
-    if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.modified_at):
-        raise InputError(f"{file.name}: changed while it was read. Load again.")
-
-
-@contextmanager
-def readable(files: Iterable[SourceFile]) -> Iterator[None]:
-    """Turn what DuckDB says of a broken file into an `InputError` that names it."""
-    try:
-        yield
-    except duckdb.Error as error:
-        text = str(error)
-        files = list(files)
-        broken = [file for file in files if file.path in text] or (files if len(files) == 1 else [])
-        reading = (
-            duckdb.InvalidInputException,
-            duckdb.ConversionException,
-            duckdb.SerializationException,
-        )
-        if not broken and not isinstance(error, reading):
-            raise
-        names = ", ".join(file.name for file in broken or files)
-        raise InputError(f"{names}: cannot be read: {_first_lines(text)}") from error
-
-
-def _first_lines(message: str) -> str:
-    """DuckDB's message without its advice, which is about options of its own."""
-    lines = []
-    for line in message.splitlines():
-        if line.startswith(("Possible fixes", "Possible solution", "Try setting")) or not line:
-            break
-        lines.append(line)
-    return " ".join(lines).split(" Error: ", 1)[-1]
-
-
-def _layout_of(connection: Connection, file: SourceFile, delimiter: str | None) -> Layout | None:
-    """The layout of a file, None if it has no rows."""
-    if file.format == "csv":
-        return _csv_layout(file, delimiter)
-    layout = Layout(file.format)
-    with readable([file]):
-        if file.format == "parquet":
-            described = connection.execute(f"describe select * from {_parquet([file])}").fetchall()
-            columns = [(str(row[0]), str(row[1])) for row in described if f'"{row[0]}"' != _FILE]
-            layout = Layout("parquet", tuple(columns))
-        rows = _read(layout, [file], [], with_rows=True)
-        query = f"select count(*) from (select 1 from {rows} limit 1)"
-        return layout if scalar(connection, query) else None
-
-
-def _csv_layout(file: SourceFile, delimiter: str | None) -> Layout | None:
-    """The header, read here and not sniffed: one odd row must not change how a file is read."""
-    open_text = gzip.open if file.path.lower().endswith(".gz") else open
-    try:
-        with open_text(file.path, "rt", encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline()
-            delimiter = delimiter or max(",;\t|", key=first.count)
-            rows = csv.reader(chain([first], lines), delimiter=delimiter)
-            header = next(rows, [])
-            has_rows = any(line.strip() for line in lines)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file.name}: cannot be read: {error}") from error
-    names = [name or f"column {position}" for position, name in enumerate(header, 1)]
-    for position, name in enumerate(names):
-        if name.lower() in (earlier.lower() for earlier in names[:position]):
-            raise InputError(f"{file.name}: the header names the column {name} twice")
-    if not has_rows:
-        return None
-    return Layout("csv", tuple((name, "VARCHAR") for name in names), delimiter)
-
-
-def _has_column(connection: Connection, file: SourceFile, layout: Layout, column: str) -> bool:
-    if layout.format != "json":
-        return layout.type_of(column) is not None
-    with readable([file]):
-        query = f"""
-            select count(*) from (
-                select 1 from {_json_objects([file])}
-                where json_exists({_ROW}, {_pointer(column)})
-                limit 1
-            )
-        """
-        return scalar(connection, query) > 0
-
-
-def _column_names(connection: Connection, file: SourceFile, layout: Layout) -> list[str]:
-    if layout.format != "json":
-        return [name for name, _ in layout.columns]
-    query = f"select json_keys({_ROW}) from {_json_objects([file])} limit 1"
-    row = connection.execute(query).fetchone()
-    return list(row[0]) if row and row[0] else []
-
-
-def _by_layout(
-    files: Iterable[tuple[SourceFile, Layout | None]],
-) -> dict[Layout, list[SourceFile]]:
-    groups: dict[Layout, list[SourceFile]] = defaultdict(list)
-    for file, layout in files:
-        if layout is not None:
-            groups[layout].append(file)
-    return groups
-
-
-def _read(layout: Layout, files: list[SourceFile], fields: list[str], *, with_rows: bool) -> str:
-    """The files as a table: their columns (of JSON the fields, as text), the file, the row."""
-    if layout.format == "json":
-        return _json_rows(files, fields) if with_rows else _json_fields(files, fields)
-    source = _csv(layout, files) if layout.format == "csv" else _parquet(files)
-    if not with_rows:
-        return source
-    row = ", ".join(f"{quoted(name)} := {quoted(name)}" for name, _ in layout.columns)
-    return f"(select *, to_json(struct_pack({row})) as {_ROW} from {source})"
-
-
-def _parquet(files: list[SourceFile]) -> str:
-    return f"read_parquet({_paths(files)}, {_FILE_OPTIONS})"
-
-
-def _csv(layout: Layout, files: list[SourceFile]) -> str:
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name, _ in layout.columns)
-    return (
-        f"read_csv({_paths(files)}, auto_detect = false, header = true, "
-        f"delim = {literal(layout.delimiter)}, quote = '\"', escape = '\"', "
-        f"columns = {{{columns}}}, {_FILE_OPTIONS})"
-    )
-
-
-def _json_fields(files: list[SourceFile], fields: list[str]) -> str:
-    if not files:
-        return f"(select null::varchar as {_FILE}, {_no_fields(fields)} where false)"
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(fields))
-    return (
-        f"read_json({_paths(files)}, format = 'newline_delimited', records = true, "
-        f"columns = {{{columns}}}, {_FILE_OPTIONS})"
-    )
-
-
-def _json_objects(files: list[SourceFile]) -> str:
-    return (
-        f"(select json as {_ROW}, {_FILE} from "
-        f"read_json_objects({_paths(files)}, format = 'newline_delimited', {_FILE_OPTIONS}))"
-    )
-
-
-def _json_rows(files: list[SourceFile], fields: list[str]) -> str:
-    if not fields:
-        return _json_objects(files)
-    # The same conversion as read_json does, so that both ways see the same rows as rejected.
-    shape = json.dumps(dict.fromkeys(fields, "VARCHAR"))
-    return (
-        f"(select {_ROW}, {_FILE}, unnest(json_transform({_ROW}, {literal(shape)})) "
-        f"from {_json_objects(files)})"
-    )
-
-
-def _no_fields(fields: list[str]) -> str:
-    return ", ".join(f"null::varchar as {quoted(name)}" for name in dict.fromkeys(fields))
-
-
-_FILE_OPTIONS = f"filename = '{_FILE[1:-1]}', hive_partitioning = false"
-
-
-def _paths(files: list[SourceFile]) -> str:
-    return "[" + ", ".join(literal(_escaped(file.path)) for file in files) + "]"
-
-
-def _escaped(path: str) -> str:
-    """A path as a glob that matches nothing else: DuckDB takes every path for a glob."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
-
-
-def _pointer(field_name: str) -> str:
-    """The JSON pointer to a top-level field."""
-    return literal("/" + field_name.replace("~", "~0").replace("/", "~1"))
 
 
 def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -1,0 +1,119 @@
+"""Contents and users in Parquet, CSV and JSON lines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from viewer_personas.config import FileDocuments
+from viewer_personas.database.raw import replace_documents
+from viewer_personas.database.sql import Connection, literal, quoted
+from viewer_personas.errors import InputError
+from viewer_personas.sources.event_rows import near, time_expression
+from viewer_personas.sources.file_tables import (
+    ROW,
+    Layout,
+    SourceFile,
+    column_names,
+    has_column,
+    layout_of,
+    list_files,
+    pointer,
+    readable,
+    rows_of,
+)
+
+
+@dataclass(frozen=True)
+class DocumentFiles:
+    """All files of contents or users with rows, and the fields of the id and the last change."""
+
+    files: list[SourceFile]
+    layouts: dict[str, Layout | None]
+    id_field: str
+    updated_at_field: str | None
+
+    def load(self, connection: Connection, table: str) -> list[str]:
+        """Replace `raw.contents` or `raw.users` by the documents; returns warnings."""
+        with readable(self.files):
+            repeated = replace_documents(connection, table, _documents_select(self))
+        if repeated:
+            return [f"{table}: {repeated} documents repeat the id of another and were left out"]
+        return []
+
+
+def inspect_documents(
+    connection: Connection, settings: FileDocuments, sources_file: Path, key: str
+) -> DocumentFiles:
+    """List the files of `contents` or `users` and find their fields.
+
+    Changes nothing in the database. Raises `InputError` naming the file and the key.
+    """
+    files = list_files(settings, key, sources_file)
+    layouts = {
+        name: layout_of(connection, file, settings.delimiter) for name, file in files.items()
+    }
+    with_rows = [file for name, file in files.items() if layouts[name] is not None]
+
+    def found(candidates: list[str]) -> str | None:
+        for column in candidates:
+            for file in with_rows:
+                layout = layouts[file.name]
+                if layout and has_column(connection, file, layout, column):
+                    return column
+        return None
+
+    default_ids = ["_id", f"{key.removesuffix('s')}_id"]
+    id_field = found([settings.id] if settings.id else default_ids)
+    updated_at = found([settings.updated_at or "updated_at"])
+    if with_rows:
+        if id_field is None:
+            wanted = settings.id or " or ".join(default_ids)
+            raise _no_field(connection, sources_file, f"{key}.id", wanted, with_rows[0], layouts)
+        if settings.updated_at and updated_at is None:
+            place = f"{key}.updated_at"
+            raise _no_field(
+                connection, sources_file, place, settings.updated_at, with_rows[0], layouts
+            )
+    return DocumentFiles(with_rows, layouts, id_field or "_id", updated_at)
+
+
+def _no_field(
+    connection: Connection,
+    sources_file: Path,
+    key: str,
+    wanted: str,
+    file: SourceFile,
+    layouts: dict[str, Layout | None],
+) -> InputError:
+    layout = layouts[file.name]
+    there = column_names(connection, file, layout) if layout else []
+    return InputError(
+        f"{sources_file}: {key}: there is no {wanted} in {file.name}{near(wanted, there)}"
+    )
+
+
+def _documents_select(documents: DocumentFiles) -> str | None:
+    """A query for `replace_documents`: file, _id, updated_at, doc. None without any rows."""
+    selects = []
+    for file in documents.files:
+        layout = documents.layouts[file.name]
+        if layout is None:
+            continue
+        updated_at = "null::timestamp"
+        field_name = documents.updated_at_field
+        if layout.format == "json":
+            identifier = f"{ROW} ->> {pointer(documents.id_field)}"
+            if field_name:
+                value = f"({ROW} ->> {pointer(field_name)})"
+                updated_at = time_expression(value, "VARCHAR", None)
+        else:
+            known = layout.type_of(documents.id_field)
+            identifier = f"{quoted(documents.id_field)}::varchar" if known else "null::varchar"
+            column_type = layout.type_of(field_name) if field_name else None
+            if field_name and column_type:
+                updated_at = time_expression(quoted(field_name), column_type, None)
+        selects.append(
+            f"select {literal(file.name)} as file, nullif({identifier}, '') as _id, "
+            f"{updated_at} as updated_at, {ROW} as doc "
+            f"from {rows_of(layout, [file], [], with_rows=True)}"
+        )
+    return " union all ".join(selects) or None

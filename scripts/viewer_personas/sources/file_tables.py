@@ -1,0 +1,288 @@
+"""Files as tables: which there are, how they are laid out, and how DuckDB reads them.
+
+Nothing here knows what is in them. Python only lists the files and looks at their columns.
+"""
+
+import csv
+import glob
+import gzip
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+
+from viewer_personas.config import FileDocuments, FileEvents, FileFormat
+from viewer_personas.database.sql import (
+    Connection,
+    literal,
+    literals,
+    quoted,
+    scalar,
+    typed_columns,
+)
+from viewer_personas.errors import InputError
+
+_ENDINGS: dict[str, FileFormat] = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".json": "json",
+    ".json.gz": "json",
+    ".jsonl": "json",
+    ".jsonl.gz": "json",
+    ".ndjson": "json",
+    ".ndjson.gz": "json",
+}
+# No column of a service has such a name; DuckDB's own name for it, filename, may well be one.
+FILE = '"viewer personas: file"'
+ROW = '"viewer personas: row"'
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as it is now; `name` is its path seen from the folder of the sources file."""
+
+    path: str
+    name: str
+    format: FileFormat
+    size_bytes: int
+    modified_at: int
+    """Nanoseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What files must share to be read together: format, columns with types, CSV delimiter.
+
+    Files that differ in it are read apart: read together, a number in one would change its text
+    because of another file. JSON lines have no columns of their own.
+    """
+
+    format: FileFormat
+    columns: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ","
+
+    def type_of(self, column: str) -> str | None:
+        """The DuckDB type of a column, None if it is not there."""
+        return dict(self.columns).get(column)
+
+
+def list_files(
+    settings: FileEvents | FileDocuments, key: str, sources_file: Path
+) -> dict[str, SourceFile]:
+    """The files of all paths and globs by name, in order of name."""
+    folder = sources_file.absolute().parent
+    files: dict[str, SourceFile] = {}
+    for path in settings.paths():
+        pattern = folder / path
+        # Path.glob takes no absolute patterns.
+        found = [str(pattern)] if pattern.is_file() else glob.glob(str(pattern), recursive=True)
+        matches = [match for match in found if Path(match).is_file()]
+        if not matches:
+            raise InputError(f"{sources_file}: {key}.path: no file matches {path} (in {folder})")
+        for match in matches:
+            file = _source_file(match, folder, settings.format, f"{sources_file}: {key}.format")
+            files[file.name] = file
+    return dict(sorted(files.items()))
+
+
+def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: str) -> SourceFile:
+    path = os.path.normpath(path)
+    name = Path(os.path.relpath(path, folder)).as_posix()
+    if file_format is None:
+        endings = [ending for ending in _ENDINGS if path.lower().endswith(ending)]
+        if not endings:
+            raise InputError(
+                f"{key}: cannot tell the format of {name} from its ending: "
+                "set it to parquet, csv or json"
+            )
+        file_format = _ENDINGS[endings[0]]
+    stat = Path(path).stat()
+    return SourceFile(path, name, file_format, stat.st_size, stat.st_mtime_ns)
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Rows of two versions of a file must not be mixed, nor be taken for one of them."""
+    try:
+        stat = Path(file.path).stat()
+    except FileNotFoundError:
+        raise InputError(f"{file.name}: vanished while it was read. Load again.") from None
+    if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.modified_at):
+        raise InputError(f"{file.name}: changed while it was read. Load again.")
+
+
+@contextmanager
+def readable(files: Iterable[SourceFile]) -> Iterator[None]:
+    """Turn what DuckDB says of a broken file into an `InputError` that names it."""
+    try:
+        yield
+    except duckdb.Error as error:
+        text = str(error)
+        files = list(files)
+        broken = [file for file in files if file.path in text] or (files if len(files) == 1 else [])
+        reading = (
+            duckdb.InvalidInputException,
+            duckdb.ConversionException,
+            duckdb.SerializationException,
+        )
+        if not broken and not isinstance(error, reading):
+            raise
+        names = ", ".join(file.name for file in broken or files)
+        raise InputError(f"{names}: cannot be read: {_first_lines(text)}") from error
+
+
+def _first_lines(message: str) -> str:
+    """DuckDB's message without its advice, which is about options of its own."""
+    lines = []
+    for line in message.splitlines():
+        if line.startswith(("Possible fixes", "Possible solution", "Try setting")) or not line:
+            break
+        lines.append(line)
+    return " ".join(lines).split(" Error: ", 1)[-1]
+
+
+def layout_of(connection: Connection, file: SourceFile, delimiter: str | None) -> Layout | None:
+    """The layout of a file, None if it has no rows."""
+    if file.format == "csv":
+        return _csv_layout(file, delimiter)
+    layout = Layout(file.format)
+    with readable([file]):
+        if file.format == "parquet":
+            described = connection.execute(f"describe select * from {_parquet([file])}").fetchall()
+            columns = [(str(row[0]), str(row[1])) for row in described if f'"{row[0]}"' != FILE]
+            layout = Layout("parquet", tuple(columns))
+        rows = rows_of(layout, [file], [], with_rows=True)
+        query = f"select count(*) from (select 1 from {rows} limit 1)"
+        return layout if scalar(connection, query) else None
+
+
+def _csv_layout(file: SourceFile, delimiter: str | None) -> Layout | None:
+    """The header, read here and not sniffed: one odd row must not change how a file is read."""
+    open_text = gzip.open if file.path.lower().endswith(".gz") else open
+    try:
+        with open_text(file.path, "rt", encoding="utf-8-sig", newline="") as lines:
+            first = lines.readline()
+            delimiter = delimiter or max(",;\t|", key=first.count)
+            rows = csv.reader(chain([first], lines), delimiter=delimiter)
+            header = next(rows, [])
+            has_rows = any(line.strip() for line in lines)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file.name}: cannot be read: {error}") from error
+    names = [name or f"column {position}" for position, name in enumerate(header, 1)]
+    for position, name in enumerate(names):
+        if name.lower() in (earlier.lower() for earlier in names[:position]):
+            raise InputError(f"{file.name}: the header names the column {name} twice")
+    if not has_rows:
+        return None
+    return Layout("csv", tuple((name, "VARCHAR") for name in names), delimiter)
+
+
+def has_column(connection: Connection, file: SourceFile, layout: Layout, column: str) -> bool:
+    if layout.format != "json":
+        return layout.type_of(column) is not None
+    with readable([file]):
+        query = f"""
+            select count(*) from (
+                select 1 from {_json_objects([file])}
+                where json_exists({ROW}, {pointer(column)})
+                limit 1
+            )
+        """
+        return scalar(connection, query) > 0
+
+
+def column_names(connection: Connection, file: SourceFile, layout: Layout) -> list[str]:
+    if layout.format != "json":
+        return [name for name, _ in layout.columns]
+    query = f"select json_keys({ROW}) from {_json_objects([file])} limit 1"
+    row = connection.execute(query).fetchone()
+    return list(row[0]) if row and row[0] else []
+
+
+def by_layout(
+    files: Iterable[tuple[SourceFile, Layout | None]],
+) -> dict[Layout, list[SourceFile]]:
+    groups: dict[Layout, list[SourceFile]] = defaultdict(list)
+    for file, layout in files:
+        if layout is not None:
+            groups[layout].append(file)
+    return groups
+
+
+def rows_of(layout: Layout, files: list[SourceFile], fields: list[str], *, with_rows: bool) -> str:
+    """The files as a table: their columns (of JSON the fields, as text), the file, the row."""
+    if layout.format == "json":
+        return _json_rows(files, fields) if with_rows else _json_fields(files, fields)
+    source = _csv(layout, files) if layout.format == "csv" else _parquet(files)
+    if not with_rows:
+        return source
+    row = ", ".join(f"{quoted(name)} := {quoted(name)}" for name, _ in layout.columns)
+    return f"(select *, to_json(struct_pack({row})) as {ROW} from {source})"
+
+
+def _parquet(files: list[SourceFile]) -> str:
+    return f"read_parquet({_paths(files)}, {_FILE_OPTIONS})"
+
+
+def _csv(layout: Layout, files: list[SourceFile]) -> str:
+    columns = typed_columns({name: "VARCHAR" for name, _ in layout.columns})
+    return (
+        f"read_csv({_paths(files)}, auto_detect = false, header = true, "
+        f"delim = {literal(layout.delimiter)}, quote = '\"', escape = '\"', "
+        f"columns = {columns}, {_FILE_OPTIONS})"
+    )
+
+
+def _json_fields(files: list[SourceFile], fields: list[str]) -> str:
+    if not files:
+        return f"(select null::varchar as {FILE}, {_no_fields(fields)} where false)"
+    columns = typed_columns(dict.fromkeys(fields, "VARCHAR"))
+    return (
+        f"read_json({_paths(files)}, format = 'newline_delimited', records = true, "
+        f"columns = {columns}, {_FILE_OPTIONS})"
+    )
+
+
+def _json_objects(files: list[SourceFile]) -> str:
+    return (
+        f"(select json as {ROW}, {FILE} from "
+        f"read_json_objects({_paths(files)}, format = 'newline_delimited', {_FILE_OPTIONS}))"
+    )
+
+
+def _json_rows(files: list[SourceFile], fields: list[str]) -> str:
+    if not fields:
+        return _json_objects(files)
+    # The same conversion as read_json does, so that both ways see the same rows as rejected.
+    shape = json.dumps(dict.fromkeys(fields, "VARCHAR"))
+    return (
+        f"(select {ROW}, {FILE}, unnest(json_transform({ROW}, {literal(shape)})) "
+        f"from {_json_objects(files)})"
+    )
+
+
+def _no_fields(fields: list[str]) -> str:
+    return ", ".join(f"null::varchar as {quoted(name)}" for name in dict.fromkeys(fields))
+
+
+_FILE_OPTIONS = f"filename = '{FILE[1:-1]}', hive_partitioning = false"
+
+
+def _paths(files: list[SourceFile]) -> str:
+    return literals(_escaped(file.path) for file in files)
+
+
+def _escaped(path: str) -> str:
+    """A path as a glob that matches nothing else: DuckDB takes every path for a glob."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def pointer(field_name: str) -> str:
+    """The JSON pointer to a top-level field."""
+    return literal("/" + field_name.replace("~", "~0").replace("/", "~1"))
