@@ -1,7 +1,7 @@
 """Lint the SQL against a scratch database: dbt's templater opens, and locks, the target's file.
 
-    python tests/tools/lint_sql.py             # all of it
-    python tests/tools/lint_sql.py FILE …      # some files
+python tests/tools/lint_sql.py             # all of it
+python tests/tools/lint_sql.py FILE …      # some files
 """
 
 import os
