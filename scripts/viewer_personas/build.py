@@ -151,7 +151,6 @@ def _parsed(database_name: str, project: Path, version: str) -> "Manifest":
     # The name alone: dbt's own memory of the project is void where the path is another.
     result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
-    manifest.selectors = {}  # dbt cannot copy them; a run reads selectors.yml itself
     return manifest
 
 
@@ -220,6 +219,8 @@ def invoke(
             DuckDBConnectionManager.close_all_connections()
     if result.exception:
         raise InputError(_first_words(str(result.exception)))
+    if arguments[0] == "parse":
+        result.result.selectors = {}  # dbt cannot copy them; a run reads selectors.yml itself
     return result
 
 

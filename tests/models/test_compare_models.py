@@ -38,7 +38,7 @@ def test_the_models_agree_with_a_second_implementation(project: Path) -> None:
     rules.write_text(rules.read_text(encoding="utf-8").rstrip() + MORE_RULES, encoding="utf-8")
     met: Counter[str] = Counter()
 
-    @examples(by_suite(1, 6))
+    @examples(by_suite(2, 6))
     @given(worlds(VIEWERS, (DAYS,)))
     def models_agree(world: World) -> None:
         with temporary_folder() as folder:
