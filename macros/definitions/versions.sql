@@ -77,7 +77,7 @@
 #}
 {% macro macro_of_project(unique_id) %}
     {% set package, name = unique_id.split('.')[1:] %}
-    {% if package not in ['dbt', 'dbt_' ~ target.type] %}
+    {% if package not in packages_of_dbt() %}
         {# the node behind a macro is not in dbt's graph; tests/models/test_versions.py relies on it #}
         {% set macro = context[package][name].macro %}
         {% if not modules.re.match(

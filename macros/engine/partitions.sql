@@ -183,3 +183,6 @@
     {{ return(conditions) }}
 {% endmacro %}
 {% macro spark__parts_in_time(occurred_at) %}{{ return(['1 = 1']) }}{% endmacro %}
+
+{# The packages of dbt and of its adapter, whose macros are part of no version of definitions. #}
+{% macro packages_of_dbt() %}{{ return(['dbt', 'dbt_' ~ target.type]) }}{% endmacro %}

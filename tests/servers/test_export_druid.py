@@ -368,7 +368,7 @@ TOKEN = "token-that-nobody-may-see-" + "x" * 20
 @pytest.fixture
 def configured(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """The service with a sources file that has a password, and a token that one can look for."""
-    monkeypatch.setattr(cli, "parse", lambda database: service.manifest)
+    monkeypatch.setattr(cli, "parsed", lambda database: service.manifest)
     monkeypatch.setattr(secrets, "token_urlsafe", lambda length: TOKEN)
     monkeypatch.setenv("DRUID_PASSWORD", PASSWORD)
     return service
