@@ -29,8 +29,6 @@ amounts as (
         as_of_date,
         window_days,
         user_id,
-        cast(sum(interactions) as bigint) as interactions,
-        cast(sum(watch_seconds) as double) as watch_seconds,
         {% for part, condition in {
             'weekend': 'weekday >= 6',
             'prime_time': "daypart = 'prime_time'",
@@ -39,8 +37,10 @@ amounts as (
             cast(sum(case when {{ condition }} then interactions else 0 end) as bigint)
                 as {{ part }}_interactions,
             cast(sum(case when {{ condition }} then watch_seconds end) as double)
-                as {{ part }}_seconds{{ ',' if not loop.last }}
-        {% endfor %}
+                as {{ part }}_seconds,
+        {% endfor -%}
+        cast(sum(interactions) as bigint) as interactions,
+        cast(sum(watch_seconds) as double) as watch_seconds
     from dayparts
     group by 1, 2, 3
 ),
@@ -101,15 +101,15 @@ thirds_of_month as (
     select
         as_of_date,
         window_days,
-        user_id,
         {% for third in ['first', 'middle', 'last'] -%}
             cast(sum(case when third = '{{ third }}' then interactions else 0 end) as bigint)
                 as {{ third }}_interactions,
             cast(sum(case when third = '{{ third }}' then watch_seconds end) as double)
-                as {{ third }}_seconds{{ ',' if not loop.last }}
-        {% endfor %}
+                as {{ third }}_seconds,
+        {% endfor -%}
+        user_id
     from days
-    group by 1, 2, 3
+    group by as_of_date, window_days, user_id -- noqa: AM06
 ),
 
 weekdays as (
