@@ -20,7 +20,8 @@ import duckdb
 from opened import opened
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary
-from viewer_personas.database.raw import create_raw_tables, scalar
+from viewer_personas.database.raw import create_raw_tables
+from viewer_personas.database.sql import scalar
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
