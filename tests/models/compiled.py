@@ -7,8 +7,8 @@ models by the steps of macros/partitions. `test_compiled.py` shows in every run 
 tables and the ledger that dbt gives.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,10 +17,11 @@ from uuid import uuid4
 
 import duckdb
 
+from opened import opened
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary
-from viewer_personas.database.connection import memory_limit
 from viewer_personas.database.raw import create_raw_tables
+from viewer_personas.database.sql import scalar
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -105,37 +106,41 @@ def _selected(steps: list[Step], selected: Sequence[str]) -> list[Step]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the compiled SQL depends on besides the vars, because a model asks while it compiles."""
+    """What the compiled SQL depends on besides the vars: files, and what a model asks meanwhile."""
+
+    files: frozenset[tuple[Path, int, int]]
+    """All that is compiled. Seeds are not: they are read when they are loaded."""
 
     tables: frozenset[str]
-    events_of_a_day: int
+    parts_of_a_day: int
 
 
 def _known(connection: duckdb.DuckDBPyConnection, variables: dict[str, Any]) -> _Known:
+    project = build_step.PROJECT
+    files = [
+        project / "dbt_project.yml",
+        *project.glob("macros/**/*"),
+        *project.glob("models/**/*"),
+    ]
+    found = [(file, file.stat()) for file in files]
     tables = connection.execute(
         "select schema_name || '.' || table_name from duckdb_tables()"
-        " where table_name in ('user_content_hours', 'zone_restatements')"
+        " where database_name = current_database() and schema_name <> 'raw'"
     ).fetchall()
-    row = connection.execute("select coalesce(max(row_count), 0) from raw.slices").fetchone()
-    most = int(row[0]) if row else 0
+    most = scalar(connection, "select max(row_count) from raw.slices")
     return _Known(
-        frozenset(name for (name,) in tables),
-        most if most > variables["events_at_once"] else 0,
+        files=frozenset((file, stat.st_mtime_ns, stat.st_size) for file, stat in found),
+        tables=frozenset(name for (name,) in tables),
+        parts_of_a_day=max(1, -(-most // variables["events_at_once"])),
     )
 
 
 _compiled: dict[tuple[Any, ...], list[Step]] = {}
 
 
-def _files(project: Path) -> tuple[tuple[str, int], ...]:
-    """What the SQL is compiled from: seeds are read when they are built."""
-    paths = sorted(path for name in ("macros", "models") for path in (project / name).rglob("*"))
-    return tuple((str(path), path.stat().st_mtime_ns) for path in paths)
-
-
 def _steps(database: Path, given: str | None, known: _Known) -> list[Step]:
     """All steps in an order in which they can run; compiled once for what they depend on."""
-    key = (_files(build_step.PROJECT), database.name, given, known)
+    key = (database.name, given, known)
     if key not in _compiled:
         arguments = ["compile"] + (["--vars", given] if given else [])
         manifest = build_step.parse(database, tests=False)
@@ -337,8 +342,7 @@ def _at_once(
             from {LEDGER}
             where model = 'metrics.user_days'
         """
-    row = connection.execute(query).fetchone()
-    return max(1, int(row[0] or 0)) if row else 1
+    return max(1, scalar(connection, query))
 
 
 def _dates(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
@@ -348,17 +352,13 @@ def _dates(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
 def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     schema, name = table.split(".")
     found = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = $1 and table_name = $2", [schema, name]
+        "select 1 from duckdb_tables() where database_name = current_database()"
+        " and schema_name = $1 and table_name = $2",
+        [schema, name],
     )
     return found.fetchone() is not None
 
 
-@contextmanager
-def _open(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The file under its own name, which compiled SQL has, with the settings of dbt's target."""
-    with duckdb.connect(str(database)) as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute("set preserve_insertion_order = false")
-        connection.execute(f"set memory_limit = '{memory_limit()}'")
-        connection.execute("set enable_progress_bar = false")
-        yield connection
+def _open(database: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """The file under its own name, which compiled SQL has."""
+    return opened(database, read_only=False, name=database.stem)

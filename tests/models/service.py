@@ -14,11 +14,11 @@ import duckdb
 import yaml
 
 import compiled
+from opened import opened
 from reference.definitions import Event, Persona, Row, Rule, Vars, World
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary
 from viewer_personas.config import load_sources
-from viewer_personas.database.connection import connect
 from viewer_personas.sources.load import LoadSummary, load
 
 Events = Mapping[str, Event]
@@ -196,25 +196,26 @@ class Service:
 
     def rows(self, query: str) -> list[Row]:
         """The rows of a query by column name."""
-        with connect(self.database, read_only=True) as connection:
-            return _rows(connection, query)
+        return self.answers(query)[0]
+
+    def answers(self, *queries: str) -> list[list[Row]]:
+        """The rows of each query by column name."""
+        with opened(self.database) as connection:
+            return [_rows(connection, query) for query in queries]
 
     def execute(self, statement: str) -> None:
         """Change the database by hand."""
-        with connect(self.database) as connection:
+        with opened(self.database, read_only=False) as connection:
             connection.execute(statement)
 
     def tables(self) -> dict[str, list[Row]]:
         """All tables of GRAINS, each in the order of its grain, nulls first."""
-        with connect(self.database, read_only=True) as connection:
-            return {
-                name: _rows(
-                    connection,
-                    f"select * from {name} order by "
-                    + ", ".join(f"{column} asc nulls first" for column in grain),
-                )
-                for name, grain in GRAINS.items()
-            }
+        queries = [
+            f"select * from {name} order by "
+            + ", ".join(f"{column} asc nulls first" for column in grain)
+            for name, grain in GRAINS.items()
+        ]
+        return dict(zip(GRAINS, self.answers(*queries), strict=True))
 
     def ledger(self) -> dict[Partition, str]:
         """The run that built each partition."""

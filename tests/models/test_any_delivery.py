@@ -76,10 +76,8 @@ def test_any_order_of_arrival_gives_the_tables_of_one_load_and_of_a_full_refresh
         with temporary_folder() as folder:
             service = Service(folder / "in_steps")
             service.write_users(world.users)
-            # some days, and one evaluation date, at a time; all at once below
-            batches = replace(
-                variables, events_at_once=1 + len(world.events) // 6, viewer_days_at_once=1
-            )
+            # some days, and one evaluation date or a few, at a time; all at once below
+            batches = replace(variables, events_at_once=100, viewer_days_at_once=900)
             for step in delivery.steps(service, world):
                 service.load()
                 if step in delivery.builds_after or step == STEPS - 1:

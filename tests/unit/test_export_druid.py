@@ -54,7 +54,7 @@ DAY = date(2026, 1, 4)
 
 @pytest.fixture(scope="module")
 def manifest() -> "Manifest":
-    return build_step.parse(Path("nowhere.duckdb"))
+    return build_step.parse(Path("service.duckdb"))
 
 
 def table(**changes: Any) -> DruidTable:

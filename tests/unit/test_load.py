@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opened import opened
 from viewer_personas.config import load_sources
 from viewer_personas.database import raw
 from viewer_personas.errors import InputError
@@ -65,7 +66,7 @@ class Service:
         return load(load_sources(self.folder / "sources.yml"), self.database, **options)
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.database), read_only=True) as connection:
+        with opened(self.database) as connection:
             return connection.execute(query).fetchall()
 
     def state(self) -> list[list[tuple[Any, ...]]]:
