@@ -5,7 +5,7 @@ UV := .tools/bin/uv
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
-export UV_COMPILE_BYTECODE := 1
+export UV_COMPILE_BYTECODE_TIMEOUT := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test tests proof lint format docs metrics-page persona-pages
@@ -25,8 +25,10 @@ $(UV):
 	$(PYTHON) -m venv .tools
 	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
+# With bytecode: where Python may not write it, each command would compile dbt again, for seconds.
 .venv/.installed: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads
+	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads \
+		--compile-bytecode
 	@touch $@
 
 # What only tests need besides: Spark, pandas and polars, some 500 MB.
