@@ -21,7 +21,7 @@ create schema metrics;
 create table metrics.partition_ledger (
     model varchar, partition_date date, input_version varchar, row_count bigint
 );
-create table personas.persona_versions (
+create table personas.persona_dates (
     as_of_date date, input_version varchar, history_version varchar, activity_version varchar,
     rules_version varchar
 );
@@ -63,7 +63,7 @@ def set_date(database: Path, day: date, viewers: Mapping[str, str], version: str
         for model in MODELS:
             connection.execute(f"delete from personas.{model} where as_of_date = $1", [day])
         connection.execute("delete from metrics.partition_ledger where partition_date = $1", [day])
-        connection.execute("delete from personas.persona_versions where as_of_date = $1", [day])
+        connection.execute("delete from personas.persona_dates where as_of_date = $1", [day])
         for number, (user, persona) in enumerate(sorted(viewers.items())):
             connection.execute(
                 """
@@ -105,7 +105,7 @@ def set_date(database: Path, day: date, viewers: Mapping[str, str], version: str
                 [f"personas.{model}", day, version, len(viewers)],
             )
         connection.execute(
-            "insert into personas.persona_versions values ($1, $2, $2, $2, $2)", [day, version]
+            "insert into personas.persona_dates values ($1, $2, $2, $2, $2)", [day, version]
         )
 
 

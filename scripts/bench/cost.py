@@ -43,7 +43,7 @@ COSTLIEST = 5  # models whose plans are looked at
 OPERATORS = 8  # of each plan
 MODELS_SHOWN = 12  # of each step
 OF_DAYS = ("source_dates", "activity_dates")
-OF_EVALUATION_DATES = ("as_of_dates", "persona_dates", "outcome_dates", "risk_dates")
+OF_EVALUATION_DATES = ("as_of_dates", "persona_dates")
 
 LANDING = "bare landing of the files"
 GROUP_BY = "bare group-by of viewer and day"

@@ -72,7 +72,10 @@ PARTITIONS: dict[str, str] = {
 }
 """The partitioned models, with the column that they are partitioned by."""
 
-VERSIONS = ("input_version", "history_version")
+OUTCOMES = ("outcome_date", "outcome_version", "outcome_history_version")
+"""The columns of persona_dates that are filled in when the horizon of a date is over."""
+
+VERSIONS = ("input_version", "history_version", "risk_version", *OUTCOMES[1:])
 """The columns of which what a run knew of a viewer's time zone, and when, is part."""
 
 
@@ -299,6 +302,25 @@ def differences(
         if different:
             found[table] = [_only_different(*pair) for pair in different[:3]]
     return found
+
+
+def known_on(as_of_date: date, rows: list[Row]) -> list[Row]:
+    """The rows of a table that has dates as they were on a date: what came later is left out.
+
+    Rows without a date are of all dates pooled, and left out as well.
+    """
+    dates = ("outcome_date", "as_of_date", "activity_date", "source_date")
+    if rows and "outcome_version" in rows[0]:
+        nothing: Row = dict.fromkeys(OUTCOMES)
+        rows = [
+            row if row["outcome_date"] and row["outcome_date"] <= as_of_date else {**row, **nothing}
+            for row in rows
+        ]
+        dates = dates[1:]
+    column = next((name for name in dates if rows and name in rows[0]), None)
+    if column is None:
+        return rows
+    return [row for row in rows if row[column] and row[column] <= as_of_date]
 
 
 def _by_grain(table: str, rows: list[Row], without: set[str]) -> dict[tuple[Any, ...], Row]:

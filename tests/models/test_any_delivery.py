@@ -36,6 +36,7 @@ from service import (
     Service,
     dates_between,
     differences,
+    known_on,
     load_at_once,
     make_world,
 )
@@ -135,7 +136,7 @@ def test_without_everything_after_a_date_its_tables_are_the_same() -> None:
             # Without the events of the next date the slices have changed, but nothing made of them.
             cut.write_events("all", without_dates_after(as_of_date, known, world.users))
             cut.run()
-            # persona_versions has a version of what was loaded, whatever was made of it.
+            # persona_dates has a version of what was loaded, whatever was made of it.
             unlike = ["is_latest", "row_count", "activity_version", *VERSIONS]
             assert past_differs(whole, cut, as_of_date, without=unlike) == {}
         shown += len(world.histories)
@@ -174,21 +175,6 @@ def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]
         "personas.churn_calibration",
         "personas.persona_spells",
     )
-    kept = {name: rows for name, rows in tables.items() if name not in of_today}
-    for name, rows in list(kept.items()):
-        column = (
-            next(
-                (
-                    part
-                    for part in ("outcome_date", "as_of_date", "activity_date", "source_date")
-                    if part in rows[0]
-                ),
-                None,
-            )
-            if rows
-            else None
-        )
-        if column:
-            # rows without a date are of all dates pooled
-            kept[name] = [row for row in rows if row[column] and row[column] <= as_of_date]
-    return kept
+    return {
+        name: known_on(as_of_date, rows) for name, rows in tables.items() if name not in of_today
+    }

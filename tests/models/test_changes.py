@@ -167,7 +167,7 @@ def test_export_records_what_was_published(published: Service) -> None:
     versions = "as_of_date, input_version, history_version, activity_version, rules_version"
     assert published.rows(
         f"select {versions} from raw.publications order by all"
-    ) == published.rows(f"select {versions} from personas.persona_versions order by all")
+    ) == published.rows(f"select {versions} from personas.persona_dates order by all")
 
 
 def test_nothing_is_changed_against_what_was_just_published(
@@ -219,7 +219,7 @@ def test_an_export_that_is_killed_leaves_the_old_state_and_can_be_run_again(
 def test_what_a_build_left_unfinished_is_not_published(
     copied: Service, manifest: "Manifest"
 ) -> None:
-    copied.execute("update personas.persona_versions set history_version = 'of another build'")
+    copied.execute("update personas.persona_dates set history_version = 'of another build'")
     before = publications(copied)
     with pytest.raises(CheckFailed, match="The last build did not finish"):
         export(copied, manifest)
@@ -345,7 +345,7 @@ def test_a_corrected_catalogue_entry_is_metadata(copied: Service) -> None:
 def test_other_words_of_a_persona_change_nobody(copied: Service, few_rules: Path) -> None:
     personas = few_rules / "seeds" / "personas.csv"
     personas.write_text(PERSONAS.replace("Is here.", "Is here on most days."))
-    versions = "select rules_version from personas.persona_versions"
+    versions = "select rules_version from personas.persona_dates"
     before = copied.rows(versions)
     try:
         copied.build()

@@ -16,17 +16,16 @@ import pytest
 from reference import churn as reference_churn
 from reference.churn import ChurnWorld
 from reference.definitions import Row
-from service import Service, differences
+from service import VERSIONS, Service, differences, known_on
 from viewer_personas import build as build_step
 from viewer_personas.demo.service import generate
 
 REPOSITORY = Path(__file__).parents[2]
 CHURN_TABLES = [
-    "personas.outcome_dates",
+    "personas.persona_dates",
     "personas.churn_outcomes",
     "personas.churn_cells",
     "personas.churn_counts",
-    "personas.risk_dates",
     "personas.churn_rates",
     "personas.churn_risk",
     "personas.churn_predictions",
@@ -176,7 +175,7 @@ def test_figures_are_those_of_the_reference(built: Service, audience: str, model
 def test_without_everything_after_a_date_risks_are_the_same(copied: Service) -> None:
     """And with it again, in steps, everything is as it was."""
     whole = churn_tables(copied)
-    dates = [row["as_of_date"] for row in whole["personas.risk_dates"]]
+    dates = [row["as_of_date"] for row in whole["personas.persona_dates"]]
     as_of_date = dates[-5]
     files = sorted((copied.folder / "events").glob("*.parquet"))
     later = [path for path in files if date.fromisoformat(path.stem) > as_of_date + timedelta(1)]
@@ -185,7 +184,7 @@ def test_without_everything_after_a_date_risks_are_the_same(copied: Service) -> 
         path.unlink()
     copied.run()
     cut = churn_tables(copied)
-    assert max(row["as_of_date"] for row in cut["personas.risk_dates"]) == as_of_date
+    assert max(row["as_of_date"] for row in cut["personas.persona_dates"]) == as_of_date
     known = any(row["risk"] is not None for row in cut["personas.churn_risk"])
     assert known
     assert differences(up_to(as_of_date, whole), up_to(as_of_date, cut), without=UNLIKE) == {}
@@ -197,18 +196,13 @@ def test_without_everything_after_a_date_risks_are_the_same(copied: Service) -> 
 
 
 # The last file also has a few late events of a day that is cut.
-UNLIKE = ["is_latest", "input_version", "history_version"]
+UNLIKE = ["is_latest", "activity_version", *VERSIONS]
 
 
 def up_to(as_of_date: date, tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """What was known on a date: risks up to it, and outcomes up to it."""
-    kept = {}
-    for name, rows in tables.items():
-        if name == "personas.churn_calibration":  # all dates pooled
-            continue
-        column = "outcome_date" if "outcome_date" in rows[0] else "as_of_date"
-        kept[name] = [row for row in rows if row[column] and row[column] <= as_of_date]
-    return kept
+    pooled = "personas.churn_calibration"
+    return {name: known_on(as_of_date, rows) for name, rows in tables.items() if name != pooled}
 
 
 def test_no_risk_knows_a_later_outcome(built: Service) -> None:
@@ -230,7 +224,7 @@ def leak() -> Iterator[None]:
 
 
 def test_a_leak_is_caught(copied: Service, leak: None) -> None:
-    copied.build_only("risk_dates+")
+    copied.build_only("persona_dates+")
     assert copied.rows(NO_LATER_OUTCOME) != []
     assert disagreements(copied) != []
 
@@ -288,11 +282,8 @@ def test_a_cancellation_taken_back_restates_from_its_date_on(copied: Service) ->
     path.write_text("".join(f"{json.dumps(each)}\n" for each in documents), encoding="utf-8")
     before = copied.tables()
     rebuilt = copied.rebuilt(copied.run())
-    for model, list_of_dates, column in (
-        ("churn_outcomes", "outcome_dates", "outcome_date"),
-        ("churn_risk", "risk_dates", "as_of_date"),
-    ):
-        dates = {row[column] for row in before[f"personas.{list_of_dates}"]}
+    for model, column in (("churn_outcomes", "outcome_date"), ("churn_risk", "as_of_date")):
+        dates = {row[column] for row in before["personas.persona_dates"] if row[column]}
         later = {day for day in dates if day >= one["cancelled_on"]}
         assert 0 < len(later) < len(dates)
         assert rebuilt[f"personas.{model}"] == later

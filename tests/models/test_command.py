@@ -222,7 +222,7 @@ def test_unknown_viewer_and_date_exit_with_2(database: Path) -> None:
     "change",
     [
         "alter table personas.persona_matches drop column evidence",
-        "drop table personas.persona_versions; drop table personas.persona_matches",
+        "drop table personas.persona_dates; drop table personas.persona_matches",
     ],
 )
 def test_a_database_of_another_version_is_named(

@@ -188,7 +188,7 @@ def test_a_date_that_the_model_no_longer_lists_stays(service: Service) -> None:
     service.export()
     there = service.there()
     with connect(service.database) as connection:
-        for table in ("personas.user_personas", "personas.persona_versions"):
+        for table in ("personas.user_personas", "personas.persona_dates"):
             connection.execute(f"delete from {table} where as_of_date = $1", [THIRD])
         connection.execute(
             "delete from metrics.partition_ledger where partition_date = $1", [THIRD]

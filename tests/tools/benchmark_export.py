@@ -58,7 +58,7 @@ def fill(database: Path, number: int) -> None:
             ["personas.persona_choices", DAY, number],
         )
         connection.execute(
-            "insert into personas.persona_versions values ($1, 'v1', 'v1', 'v1', 'v1')", [DAY]
+            "insert into personas.persona_dates values ($1, 'v1', 'v1', 'v1', 'v1')", [DAY]
         )
 
 

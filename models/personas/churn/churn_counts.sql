@@ -1,5 +1,9 @@
 with outcome_dates as (
-    select * from {{ ref('outcome_dates') }}
+    select
+        as_of_date,
+        outcome_date,
+        outcome_history_version as input_version
+    from {{ ref('persona_dates') }}
     where {{ needs_building() }}
 ),
 
@@ -19,7 +23,7 @@ select
     count(case when outcomes.is_churned then 1 end) as churned,
     count(case when outcomes.is_present then 1 end) as present_viewers,
     count(case when outcomes.is_present and outcomes.is_churned then 1 end) as present_churned,
-    outcome_dates.history_version as input_version
+    outcome_dates.input_version
 from outcome_dates
 inner join cells on outcome_dates.as_of_date = cells.as_of_date
 inner join {{ ref('churn_outcomes') }} as outcomes
@@ -33,4 +37,4 @@ group by
     cells.recency_band,
     cells.spell_band,
     cells.came_from,
-    outcome_dates.history_version
+    outcome_dates.input_version

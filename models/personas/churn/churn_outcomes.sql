@@ -1,5 +1,9 @@
 with outcome_dates as (
-    select * from {{ ref('outcome_dates') }}
+    select
+        as_of_date,
+        outcome_date,
+        outcome_version as input_version
+    from {{ ref('persona_dates') }}
     where {{ needs_building() }}
 ),
 

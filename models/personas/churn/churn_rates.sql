@@ -3,7 +3,7 @@
 {%- set prior = var('churn_prior_viewers') -%}
 
 with dates_to_build as (
-    select * from {{ ref('risk_dates') }}
+    select * from {{ ref('persona_dates') }}
     where {{ needs_building() }}
 ),
 
@@ -12,7 +12,7 @@ with dates_to_build as (
 counts as (
     select
         dates_to_build.as_of_date,
-        dates_to_build.input_version,
+        dates_to_build.risk_version as input_version,
         churn_cells.persona,
         churn_cells.recency_band,
         churn_cells.spell_band,
@@ -28,7 +28,7 @@ counts as (
     union all
     select
         dates_to_build.as_of_date,
-        dates_to_build.input_version,
+        dates_to_build.risk_version as input_version,
         churn_counts.persona,
         churn_counts.recency_band,
         churn_counts.spell_band,

@@ -1,16 +1,16 @@
-with risk_dates as (
-    select * from {{ ref('risk_dates') }}
+with dates_to_build as (
+    select * from {{ ref('persona_dates') }}
     where {{ needs_building() }}
 ),
 
 cells as (
     select * from {{ ref('churn_cells') }}
-    where as_of_date in (select as_of_date from risk_dates)
+    where as_of_date in (select as_of_date from dates_to_build)
 ),
 
 rates as (
     select * from {{ ref('churn_rates') }}
-    where as_of_date in (select as_of_date from risk_dates)
+    where as_of_date in (select as_of_date from dates_to_build)
 )
 
 select

@@ -1,5 +1,5 @@
-with persona_versions as (
-    select * from {{ ref('persona_versions') }}
+with persona_dates as (
+    select * from {{ ref('persona_dates') }}
 ),
 
 publications as (
@@ -36,17 +36,17 @@ published_dates as (
 -- published and still listed
 common_dates as (
     select
-        persona_versions.as_of_date,
-        published_dates.history_version <> persona_versions.history_version as is_restated,
+        persona_dates.as_of_date,
+        published_dates.history_version <> persona_dates.history_version as is_restated,
         -- the greatest is named where several changed: new rules judge everybody, late events
         -- bring contents with them, and what is left are documents
         case
-            when published_dates.rules_version <> persona_versions.rules_version then 3
-            when published_dates.activity_version <> persona_versions.activity_version then 2
-            when published_dates.input_version <> persona_versions.input_version then 1
+            when published_dates.rules_version <> persona_dates.rules_version then 3
+            when published_dates.activity_version <> persona_dates.activity_version then 2
+            when published_dates.input_version <> persona_dates.input_version then 1
         end as own_cause
-    from persona_versions
-    inner join published_dates on persona_versions.as_of_date = published_dates.as_of_date
+    from persona_dates
+    inner join published_dates on persona_dates.as_of_date = published_dates.as_of_date
 ),
 
 -- sticky hands a change on to later dates, of which nothing else changed
@@ -76,7 +76,7 @@ compared_dates as (
         max(published_dates.as_of_date) as last_published_date,
         max(latest.as_of_date) as latest_date
     from published_dates
-    inner join (select max(as_of_date) as as_of_date from persona_versions) as latest
+    inner join (select max(as_of_date) as as_of_date from persona_dates) as latest
         on published_dates.as_of_date <= latest.as_of_date
 ),
 

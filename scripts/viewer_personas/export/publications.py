@@ -125,7 +125,7 @@ def check_versions(connection: duckdb.DuckDBPyConnection) -> None:
             from (
                 select * from metrics.partition_ledger where model = 'personas.persona_choices'
             ) as built
-            full join personas.persona_versions as versions
+            full join personas.persona_dates as versions
                 on built.partition_date = versions.as_of_date
                     and built.input_version = versions.history_version
             where built.partition_date is null or versions.as_of_date is null
@@ -134,7 +134,7 @@ def check_versions(connection: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
     except duckdb.CatalogException as error:
         raise InputError(
-            "personas.persona_versions does not exist. Run `personas build` first."
+            "personas.persona_dates does not exist. Run `personas build` first."
         ) from error
     if rows:
         raise CheckFailed(
@@ -243,7 +243,7 @@ def _add_publication(
             versions.activity_version, versions.rules_version, $rows, now() at time zone 'UTC',
             $run_id
         from (select $day as as_of_date) as published
-        left join personas.persona_versions as versions using (as_of_date)
+        left join personas.persona_dates as versions using (as_of_date)
         """,
         {
             "exposure": exposure.name,

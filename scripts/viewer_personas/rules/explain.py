@@ -266,7 +266,7 @@ def _distance(value: float | None, threshold: float, spread: float | None) -> fl
 
 def _exclusivity_method(connection: duckdb.DuckDBPyConnection) -> str:
     rows = connection.execute(
-        "select any_value(exclusivity_method) from personas.persona_versions"
+        "select any_value(exclusivity_method) from personas.persona_dates"
     ).fetchall()
     return str(rows[0][0])
 
