@@ -16,7 +16,7 @@
             ~ 'path or the URL of the folder that personas load --to parquet writes (docs/scale.md).'
         ) %}
     {% endif %}
-    {% for source in graph.sources.values() %}
+    {% for source in graph.sources.values() if source.package_name == 'viewer_personas' %}
         {% set table = source.schema ~ '.' ~ source.identifier %}
         {% set partition = source.config.meta.get('partition') %}
         {% set columns = [] %}
