@@ -1,5 +1,10 @@
-{# Schemas are named for the folders, without the target's schema in front: `metrics`, not
-   `main_metrics`. Everybody who reads the results relies on these names. #}
+{#
+    Schemas are named for the folders: `metrics`, `personas` and so on, the names that everybody who
+    reads the results relies on. In a target with a schema of its own, such as a developer's, they
+    follow it: `ann_metrics`. dbt asks this macro for the models of this package only; those of a
+    project that has installed it go by that project.
+#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ custom_schema_name | trim if custom_schema_name else target.schema }}
+    {%- set own = target.schema if target.schema != 'main' -%}
+    {{ [own, custom_schema_name] | select | map('trim') | join('_') or target.schema }}
 {%- endmacro %}

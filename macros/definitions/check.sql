@@ -1,3 +1,12 @@
+{# Whether the run is about a node of this package: hooks are called in every run of a project that
+   has installed it. #}
+{% macro is_selected() %}
+    {% for unique_id in selected_resources if unique_id.split('.')[1] == 'viewer_personas' %}
+        {{ return(true) }}
+    {% endfor %}
+    {{ return(false) }}
+{% endmacro %}
+
 {# Runs before anything else: a value that makes no sense stops the run and names the variable. #}
 {% macro check_definitions() %}
     {% if not execute %}{{ return('') }}{% endif %}

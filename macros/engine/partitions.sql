@@ -142,13 +142,13 @@
         (
             select greatest(1, {{ var('viewer_days_at_once') }} // greatest(1, sum(row_count)))
             from {{ partition_ledger() }}
-            where model = 'metrics.user_days'
+            where model = {{ name_in_ledger(relation_of('model.viewer_personas.user_days')) }}
         )
     {%- endif -%}
 {%- endmacro %}
 {% macro spark__partitions_at_once(partition_list, first) %}{{ return(none) }}{% endmacro %}
 {% macro raw_slices() %}
-    {{- return(api.Relation.create(database=target.database, schema='raw', identifier='slices')) -}}
+    {{- return(relation_of('source.viewer_personas.raw.slices')) -}}
 {% endmacro %}
 
 {# Conditions on the time of an event that divide what is built at a time into parts: one, or more

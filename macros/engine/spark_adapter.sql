@@ -3,11 +3,20 @@
     Spark alone, under the names by which dbt finds them.
 #}
 
-{# What a run needs besides before it begins: DuckDB has the raw tables in its file, and Spark reads
-   them as files, in the folder where `personas load --to parquet` has put them. #}
-{% macro find_raw_tables() %}{{ return(adapter.dispatch('find_raw_tables')()) }}{% endmacro %}
-{% macro duckdb__find_raw_tables() %}{% endmacro %}
-{% macro spark__find_raw_tables() %}
+{# What a run needs of its engine: on DuckDB a session in UTC, in which the times are that the snapshot
+   notes; on Spark the raw tables, which are files in the folder where `personas load --to parquet`
+   has put them. #}
+{% macro prepare_engine() %}{{ return(adapter.dispatch('prepare_engine')()) }}{% endmacro %}
+{% macro duckdb__prepare_engine() %}
+    {% set zone = run_query("select current_setting('TimeZone')").rows[0][0] if execute else 'UTC' %}
+    {% if zone not in ['UTC', 'Etc/UTC'] %}
+        {% do exceptions.raise_compiler_error(
+            'The session of DuckDB is in the time zone ' ~ zone
+            ~ '; give the target in profiles.yml `settings: {TimeZone: UTC}`.'
+        ) %}
+    {% endif %}
+{% endmacro %}
+{% macro spark__prepare_engine() %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% set warehouse = env_var('PERSONAS_WAREHOUSE', '') %}
     {% if warehouse[:1] != '/' and '://' not in warehouse %}
@@ -16,7 +25,7 @@
             ~ 'path or the URL of the folder that personas load --to parquet writes (docs/scale.md).'
         ) %}
     {% endif %}
-    {% for source in graph.sources.values() %}
+    {% for source in graph.sources.values() if source.package_name == 'viewer_personas' %}
         {% set table = source.schema ~ '.' ~ source.identifier %}
         {% set partition = source.config.meta.get('partition') %}
         {% set columns = [] %}

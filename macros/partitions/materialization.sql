@@ -7,7 +7,7 @@
     may go by another column of the list (its own `partition_column`) and by another version
     (`partition_version`): where the list gives none, it wants no partition.
 
-    metrics.partition_ledger says which partitions the table holds. Where list, ledger and table
+    The table partition_ledger says which partitions the table holds. Where list, ledger and table
     agree, a run is done with the model. Otherwise it forgets the ledger's entries that are stale,
     deletes the partitions that have no entry, and builds and records what the ledger lacks: all at
     once, so that what partitions have in common is computed once; or, where they have nothing in
@@ -56,10 +56,23 @@
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [table]}) }}
 {% endmaterialization %}
+{# The ledger lies beside the first list, wherever a target or a project has put that. #}
 {% macro partition_ledger() %}
-    {{- return(api.Relation.create(
-        database=target.get('database'), schema='metrics', identifier='partition_ledger'
-    )) -}}
+    {% set list = relation_of('model.viewer_personas.source_dates') %}
+    {{- return(list.incorporate(path={'identifier': 'partition_ledger'})) -}}
+{% endmacro %}
+
+{# The table of a node of this package. `ref` and `source` would make it an input of the model. #}
+{% macro relation_of(unique_id) %}
+    {% set node = graph.nodes.get(unique_id) or graph.sources[unique_id] %}
+    {{ return(api.Relation.create(
+        database=node.database, schema=node.schema, identifier=node.alias or node.identifier
+    )) }}
+{% endmacro %}
+
+{# How the ledger names a table. #}
+{% macro name_in_ledger(relation) %}
+    {{ return("'" ~ relation.schema ~ "." ~ relation.identifier ~ "'") }}
 {% endmacro %}
 
 {# row_count lets a partition that somebody deleted from the table be noticed and built again. #}
@@ -90,12 +103,12 @@
         'list': ref(meta.partition_list),
         'column': meta.get('partition_column', list.config.meta.partition_column),
         'version': meta.get('partition_version', 'input_version'),
-        'ledger_rows': "model = '" ~ this.schema ~ "." ~ this.identifier ~ "'",
-        'name': "'" ~ this.schema ~ "." ~ this.identifier ~ "'",
+        'ledger_rows': 'model = ' ~ name_in_ledger(this),
+        'name': name_in_ledger(this),
     }) }}
 {% endmacro %}
 
-{# The node of a model that the model which is running reads, whatever the package is called. #}
+{# The node of a model that the model which is running reads. #}
 {% macro node_read(name) %}
     {% for unique_id in model.depends_on.nodes if unique_id.split('.')[2] == name %}
         {{ return(graph.nodes[unique_id]) }}

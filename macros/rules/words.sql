@@ -1,12 +1,9 @@
 {# What persona rules may speak of, and how they are said in business words. Both come from the
    column `meta` in the YAML of user_windows, so that a new metric is described in one place. #}
 
-{# The columns of user_windows, whatever the package is called. #}
+{# The columns of user_windows. #}
 {% macro columns_of_user_windows() %}
-    {% for node in graph.nodes.values()
-        if node.resource_type == 'model' and node.name == 'user_windows' %}
-        {{ return(node.columns) }}
-    {% endfor %}
+    {{ return(graph.nodes['model.viewer_personas.user_windows'].columns) }}
 {% endmacro %}
 
 {# The metrics that a rule may name: the columns of user_windows with `meta.words`, in order. #}

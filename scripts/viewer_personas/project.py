@@ -16,8 +16,10 @@ of the package touches none of the service's files.
 
 import csv
 import difflib
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,24 +88,55 @@ def init(folder: Path) -> tuple[list[Path], list[Path]]:
         if path.exists():
             kept.append(path)
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with _writing(folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         written.append(path)
     return written, kept
+
+
+def new_vars(folder: Path) -> dict[str, Any]:
+    """The vars, with their defaults, that vars.yml does not have, not even as a comment."""
+    said = (folder / "vars.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"^(?:#\s?)?(\w+):", said, re.MULTILINE))
+    return {name: value for name, value in _shipped()["vars"].items() if name not in named}
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error}") from error
+
+
+def _shipped() -> dict[str, Any]:
+    text = (PACKAGED / "dbt_project.yml").read_text(encoding="utf-8")
+    settings: dict[str, Any] = yaml.safe_load(text)
+    return settings
 
 
 def compose(folder: Path) -> Path:
     """The dbt project with the settings of a folder; only what has changed is written.
 
-    Raises `InputError` where the folder has no sources.yml, a var is unknown, or a seed does not
-    have the columns that this version reads.
+    Raises `InputError` where the folder has no sources.yml or cannot be written, a var or a seed is
+    unknown, or a seed does not have the columns that this version reads.
     """
+    with _writing(folder):
+        return _compose(folder)
+
+
+def _compose(folder: Path) -> Path:
     if not (folder / "sources.yml").is_file():
         raise InputError(
             f"{folder}: has no sources.yml, so it is no folder of a service."
             f" `personas init {folder}` writes one."
         )
-    settings = yaml.safe_load((PACKAGED / "dbt_project.yml").read_text(encoding="utf-8"))
+    for path in (folder / "seeds").glob("*.csv"):
+        if path.stem not in OWN_SEEDS:
+            names = ", ".join(f"{name}.csv" for name in OWN_SEEDS)
+            raise InputError(f"{path}: is not a seed of a service; there are {names}.")
+    settings = _shipped()
     settings["vars"] |= _own_vars(folder / "vars.yml", settings["vars"])
     project = folder.resolve() / HIDDEN / "project"
     (project / "seeds").mkdir(parents=True, exist_ok=True)
@@ -181,11 +214,10 @@ def _header(path: Path) -> list[str]:
 
 
 def _vars_text() -> str:
-    settings = yaml.safe_load((PACKAGED / "dbt_project.yml").read_text(encoding="utf-8"))
     lines = [
         "# Thresholds and mappings that differ from their defaults, which stand here as comments.",
         '# What each means, its unit and range: docs/architecture.md, "What a change rebuilds".',
     ]
-    for line in yaml.safe_dump(settings["vars"], sort_keys=False).splitlines():
+    for line in yaml.safe_dump(_shipped()["vars"], sort_keys=False).splitlines():
         lines.append(f"# {line}")
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,12 @@ def test_the_wheel_works_in_an_environment_and_a_folder_of_its_own(tmp_path: Pat
     uv = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
     environment = tmp_path / "environment"
     python = environment / "bin" / "python"
-    subprocess.run([uv, "build", "--wheel", "-q", "-o", str(tmp_path), str(ROOT)], check=True)
+    # the archive of the sources first, and the wheel from nothing but that
+    subprocess.run([uv, "build", "-q", "-o", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(environment)], check=True)
     install = [uv, "pip", "install", "-q", "--system-certs", "--python", str(python)]
-    subprocess.run([*install, *map(str, tmp_path.glob("*.whl"))], check=True)
+    subprocess.run([*install, str(wheel)], check=True)
     package = next(environment.rglob("viewer_personas"))
     installed = files(package)
     assert not list(package.parent.glob("bench")) and not list(package.parent.glob("pages"))
@@ -95,6 +98,11 @@ def test_the_wheel_works_in_an_environment_and_a_folder_of_its_own(tmp_path: Pat
     assert (empty / "demo" / "personas.duckdb").exists()
     assert sorted(path.name for path in empty.iterdir()) == [".personas", "demo"]
     assert files(package) == installed
+    uvx = [uv, "tool", "run", "--system-certs", "--python", sys.executable, "--from", str(wheel)]
+    said = subprocess.run(
+        [*uvx, "personas", "--version"], cwd=empty, env=clean, capture_output=True, text=True
+    )
+    assert said.stdout == f"personas {version('viewer-personas')}\n", said.stderr
 
 
 def files(folder: Path) -> dict[Path, int]:

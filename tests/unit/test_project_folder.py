@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from viewer_personas.cli.app import app
 from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError
-from viewer_personas.project import OWN_SEEDS, PACKAGED, compose, init
+from viewer_personas.project import OWN_SEEDS, PACKAGED, compose, init, new_vars
 
 
 @pytest.fixture
@@ -79,6 +79,11 @@ def test_an_upgrade_is_seen_and_touches_no_own_file(
     assert yaml.safe_load((project / "dbt_project.yml").read_text())["vars"]["new_threshold"] == 1
     assert (project / "models").readlink() == newer / "models"
     assert {path: path.read_bytes() for path in before} == before
+    assert new_vars(folder) == {"new_threshold": 1}
+    said = CliRunner().invoke(app, ["init", str(folder)]).stdout
+    assert f"Kept   {folder / 'vars.yml'}" in said
+    assert "New    new_threshold, 1 unless" in said
+    assert "lookback_days" not in said, "it stands there as a comment"
 
 
 def header(name: str) -> list[str]:
@@ -123,6 +128,18 @@ def test_a_folder_without_settings_says_what_writes_them(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         init(tmp_path / "file")
+    with pytest.raises(InputError, match="cannot be written"):
+        init(tmp_path / "file" / "service")
+
+
+def test_a_seed_that_nothing_reads_is_named(folder: Path) -> None:
+    (folder / "seeds" / "persona_rule.csv").write_text("persona\n")
+    with pytest.raises(InputError, match=r"persona_rule\.csv: is not a seed.*persona_rules\.csv"):
+        compose(folder)
+    (folder / "seeds" / "persona_rule.csv").unlink()
+    (folder / ".personas").write_text("no folder")
+    with pytest.raises(InputError, match="cannot be written"):
+        compose(folder)
 
 
 def test_help_version_and_completion() -> None:

@@ -2,7 +2,7 @@
     earlier run left in user_content_hours is the reason why this is a log: only here is it known
     whether a viewer was active before the time zone was. Days whose events were dropped cannot be
     built again: they keep the clock that they have. -#}
-{%- set earlier_hours = adapter.get_relation(this.database, this.schema, 'user_content_hours')
+{%- set earlier_hours = load_relation(relation_of('model.viewer_personas.user_content_hours'))
     if execute and model.resource_type == 'model' -%}
 
 with user_zones as (

@@ -26,6 +26,7 @@ from viewer_personas.export.export import Target, target_of
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
 from viewer_personas.project import init as write_settings
+from viewer_personas.project import new_vars
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
 from viewer_personas.rules.catalogue import CASUAL, as_rules, read_seed, seed_path, shown_path
@@ -57,7 +58,7 @@ def personas(version: options.Version = False) -> None:
 def init(folder: options.InitFolder) -> None:
     """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
     written, kept = write_settings(folder)
-    typer.echo("\n".join(text.init_lines(folder, written, kept)))
+    typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
 
 
 @app.command()

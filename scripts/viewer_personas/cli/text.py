@@ -279,9 +279,13 @@ def _clause_line(clause: Clause) -> str:
     return f"  {mark} {escape(clause.words)}"
 
 
-def init_lines(folder: Path, written: list[Path], kept: list[Path]) -> list[str]:
-    """What `personas init` did, and what comes next."""
+def init_lines(
+    folder: Path, written: list[Path], kept: list[Path], new_vars: dict[str, Any]
+) -> list[str]:
+    """What `personas init` did, what its vars.yml does not have yet, and what comes next."""
     lines = [f"Wrote  {path}" for path in written] + [f"Kept   {path}" for path in kept]
+    for name, value in new_vars.items():
+        lines.append(f"New    {name}, {value} unless {folder / 'vars.yml'} has another value")
     return [
         *lines,
         "",
