@@ -57,7 +57,8 @@ def part() -> str:
         explained = _personas(directory, "explain", VIEWER, "--database", "demo/personas.duckdb")
     return (
         f"```\n{shares(printed)}```\n\n"
-        f"`personas explain {VIEWER} --database demo/personas.duckdb`:\n\n```\n{explained}```\n"
+        f"`personas explain {VIEWER} --database demo/personas.duckdb`:\n\n"
+        f"```\n{reasons(explained)}```\n"
     )
 
 
@@ -69,6 +70,17 @@ def shares(printed: str) -> str:
     if not found:
         raise CheckFailed("`personas demo` does not print how many viewers have which persona.")
     return f"{found[0]}  …\n"
+
+
+def reasons(explained: str) -> str:
+    """What `personas explain` prints, with the last of the near misses only."""
+    paragraphs = explained.rstrip().split("\n\n")
+    near = [one for one in paragraphs if one.startswith("Nearly ")]
+    if near[:-1]:
+        first = paragraphs.index(near[0])
+        paragraphs = [one for one in paragraphs if one not in near[:-1]]
+        paragraphs.insert(first, "…")
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _personas(directory: str, *arguments: str) -> str:
