@@ -9,7 +9,7 @@ export UV_COMPILE_BYTECODE_TIMEOUT := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-servers test tests proof lint format docs metrics-page persona-pages
-.PHONY: check-pages dist robustness
+.PHONY: readme check-pages dist robustness
 .PHONY: distributions compare-methods compare-clusters compare-dataframes compare-engines
 .PHONY: benchmark benchmark-retention kill-test clean
 
@@ -79,6 +79,9 @@ metrics-page: setup  ## Write docs/metrics.md from the models' YAML
 persona-pages: setup  ## Write docs/personas from the seeds and the demo
 	$(BIN)/personas demo
 	$(BIN)/python -m pages.personas demo/personas.duckdb
+
+readme: setup  ## Write what README.md shows of the demo
+	$(BIN)/python -m pages.readme
 
 check-pages: setup  ## Say whether the pages written from YAML and seeds are up to date
 	$(BIN)/python -m pages.metrics --check

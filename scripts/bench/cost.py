@@ -52,7 +52,7 @@ BUILD = "build to user_personas"
 IDLE = "build with nothing new"
 NEXT_LOAD = "next day: load"
 NEXT_BUILD = "next day: build"
-BACK_FILL = "back-fill of the weekly dates"
+BACK_FILL = "backfill of the weekly dates"
 REST = "all other models"
 TESTS = "data tests"
 FLOORS = {
@@ -93,7 +93,7 @@ class Operator:
 
 @dataclass
 class Figures:
-    """What a run found. `dates_filled` are the weekly dates of the back-fill."""
+    """What a run found. `dates_filled` are the weekly dates of the backfill."""
 
     service: Service
     measurements: list[Measurement] = field(default_factory=list)
@@ -350,7 +350,7 @@ def ratios(figures: Figures, unit: str) -> dict[str, float]:
             cost(NEXT_LOAD) + cost(NEXT_BUILD) - cost(IDLE)
         ) / full
     if figures.dates_filled:
-        found["a date of the back-fill / the latest date alone"] = (
+        found["a date of the backfill / the latest date alone"] = (
             models(BACK_FILL, *OF_EVALUATION_DATES)
             / figures.dates_filled
             / models(BUILD, *OF_EVALUATION_DATES)

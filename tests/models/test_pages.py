@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from bench.demos import load_and_build
+from pages import readme
 from pages.personas import examples, problems_of_form, write
 from viewer_personas.build import build
 from viewer_personas.database.connection import connect
@@ -129,3 +130,7 @@ def test_a_database_of_before_gains_the_new_column_of_a_seed(demo: Path, tmp_pat
     assert summary.partitions_rebuilt == {}
     with connect(database, read_only=True) as opened:
         assert opened.sql("select count(avoid) from reference.personas").fetchall() == [(13,)]
+
+
+def test_readme_shows_what_the_demo_prints() -> None:
+    readme.check()
