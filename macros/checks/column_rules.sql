@@ -1,49 +1,59 @@
-{# The rules of the columns of a relation: column, the SQL of a row that breaks it, and the problem
-   in words. #}
-{% macro column_rules(relation) %}
+{# The rules of the columns of the model or seed that a generic test belongs to: column, the SQL of a
+   row that breaks it, and the problem in words. To be called by the test: `model` is its node. #}
+{% macro column_rules() %}
     {% set rules = [] %}
-    {% set nodes = graph.nodes.values() | selectattr('relation_name', 'equalto', relation | string)
-        if execute else [] %}
-    {% for node in nodes if node.resource_type in ['model', 'seed'] %}
-        {% for column in node.columns.values() %}
-            {% set name = column.name %}
-            {% if 'not_null' in column.constraints | map(attribute='type') | map('string') %}
-                {% do rules.append({
-                    'column': name, 'broken': name ~ ' is null', 'problem': 'is null'
-                }) %}
-            {% endif %}
-            {% set smallest, largest = column.config.meta.get('range', [none, none]) %}
-            {% if column.data_type == 'double' %}
-                {# NaN is more than any number in both engines #}
-                {% do rules.append({
-                    'column': name,
-                    'broken': 'abs(' ~ name ~ ") > 1.7976931348623157e308",
-                    'problem': 'is not a finite number'
-                }) %}
-            {% endif %}
-            {% if smallest is not none %}
-                {% do rules.append({
-                    'column': name,
-                    'broken': name ~ ' < ' ~ smallest,
-                    'problem': 'is less than ' ~ smallest
-                }) %}
-            {% endif %}
-            {% if largest is not none %}
-                {% do rules.append({
-                    'column': name,
-                    'broken': name ~ ' > ' ~ largest,
-                    'problem': 'is more than ' ~ largest
-                }) %}
-            {% endif %}
-            {% if column.config.meta.get('values') %}
-                {% set values = column.config.meta['values'] %}
-                {% do rules.append({
-                    'column': name,
-                    'broken': 'cast(' ~ name ~ " as string) not in ('" ~ values | join("', '") ~ "')",
-                    'problem': 'is not one of ' ~ values | join(', ')
-                }) %}
-            {% endif %}
-        {% endfor %}
+    {% if not execute %}
+        {{ return(rules) }}
+    {% endif %}
+    {% set tested = graph.nodes[model.attached_node] %}
+    {% for column in tested.columns.values() %}
+        {% set name = column.name %}
+        {% if 'not_null' in column.constraints | map(attribute='type') | map('string') %}
+            {% do rules.append({
+                'column': name, 'broken': name ~ ' is null', 'problem': 'is null'
+            }) %}
+        {% endif %}
+        {% set smallest, largest = column.config.meta.get('range', [none, none]) %}
+        {% if column.data_type == 'double' %}
+            {# NaN is more than any number in both engines #}
+            {% do rules.append({
+                'column': name,
+                'broken': 'abs(' ~ name ~ ") > 1.7976931348623157e308",
+                'problem': 'is not a finite number'
+            }) %}
+        {% endif %}
+        {% if smallest is not none %}
+            {% do rules.append({
+                'column': name,
+                'broken': name ~ ' < ' ~ smallest,
+                'problem': 'is less than ' ~ smallest
+            }) %}
+        {% endif %}
+        {% if largest is not none %}
+            {% do rules.append({
+                'column': name,
+                'broken': name ~ ' > ' ~ largest,
+                'problem': 'is more than ' ~ largest
+            }) %}
+        {% endif %}
+        {% if column.config.meta.get('values') %}
+            {% set literals = [] %}
+            {% for value in column.config.meta['values'] %}
+                {% do literals.append(dbt.string_literal(dbt.escape_single_quotes(value | string))) %}
+            {% endfor %}
+            {% do rules.append({
+                'column': name,
+                'broken': 'cast(' ~ name ~ ' as string) not in (' ~ literals | join(', ') ~ ')',
+                'problem': 'is not one of ' ~ column.config.meta['values'] | join(', ')
+            }) %}
+        {% endif %}
     {% endfor %}
+    {% if not rules %}
+        {# a test that cannot fail would look as if something were checked #}
+        {{ exceptions.raise_compiler_error(
+            'columns_hold: the YAML says nothing of the columns of ' ~ tested.name
+            ~ '. Give one a not_null constraint, meta.range or meta.values, or take the test out.'
+        ) }}
+    {% endif %}
     {{ return(rules) }}
 {% endmacro %}

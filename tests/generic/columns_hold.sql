@@ -6,11 +6,7 @@
     A failing row names the column, what is wrong, one such value and the number of rows.
 #}
 {% test columns_hold(model) %}
-    {%- set rules = column_rules(model) -%}
-    {%- if not rules %}
-    select 1 as column_name
-    where false
-    {%- else %}
+    {%- set rules = column_rules() -%}
     with counted as (
         select
             {%- for rule in rules %}
@@ -26,7 +22,7 @@
             select
                 {{ loop.index }} as rule_number,
                 '{{ rule.column }}' as column_name,
-                '{{ rule.problem | replace("'", "''") }}' as problem
+                {{ dbt.string_literal(dbt.escape_single_quotes(rule.problem)) }} as problem
             {{ 'union all' if not loop.last }}
         {%- endfor %}
     ),
@@ -51,5 +47,4 @@
 
     select * from results
     where number_of_rows > 0
-    {%- endif %}
 {% endtest %}
