@@ -396,8 +396,7 @@ def main(
         _use_one_thread()
         full, found, by_name = compare(service, bootstraps, losses, work, Console(stderr=True))
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(error.say())
     finally:
         shutil.rmtree(work)
     print(

@@ -265,8 +265,7 @@ def main(
         versions = _versions()
         there, found, different = compare(work, events, console)
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(error.say())
     finally:
         if directory is None:
             shutil.rmtree(work)

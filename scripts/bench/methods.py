@@ -221,8 +221,7 @@ def main(
                 shutil.rmtree(work)
             print(f"\n{service}\n\n{as_markdown(figures)}")
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(error.say())
 
 
 if __name__ == "__main__":

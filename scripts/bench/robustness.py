@@ -74,8 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.print_only:
             write(text)
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     return 0
 
 

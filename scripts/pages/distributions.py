@@ -118,8 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
             with connect(Path(database), read_only=True) as connection:
                 report(connection, name, given.directory)
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     return 0
 
 

@@ -5,7 +5,6 @@ The types are those of an empty database, which is built for the page: no source
     python -m pages.lineage
 """
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +19,7 @@ def main() -> int:
     try:
         write(PROJECT / "target")
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     print(f"Wrote {PROJECT / 'target' / 'static_index.html'}")
     return 0
 

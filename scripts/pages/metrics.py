@@ -11,12 +11,12 @@ null comes from its tests, so that the page says no more than what a build check
 
 import re
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pages.markdown import wrapped
 from viewer_personas.build import PROJECT
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
@@ -62,8 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             (PROJECT / PAGE).write_text(page(), encoding="utf-8")
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     return 0
 
 
@@ -195,13 +194,7 @@ def _wrapped(text: str, indent: str = "") -> str:
     marked = re.sub(r"(?<!`)\b[a-z0-9]+(?:_[a-z0-9]+)+\b(?!`)", r"`\g<0>`", " ".join(text.split()))
     # a minus or "1." at the start of a line would begin a list: it stays with the word before it
     marked = re.sub(r" (?=(?:[-+*]|\d+\.)(?: |$))", "\0", marked)
-    return textwrap.fill(
-        marked,
-        width=100,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ).replace("\0", " ")
+    return wrapped(marked, indent).replace("\0", " ")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ the second only the form is checked, because its numbers are those of one run.
 
 import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 
+from pages.markdown import wrapped
 from viewer_personas.build import PROJECT, default_variables
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
@@ -79,8 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             write(Path(arguments[0]) if arguments else None)
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     return 0
 
 
@@ -195,7 +194,7 @@ def _page(
         ways = len(alternatives)
         intro = f"A viewer is a {label.lower()} on an evaluation date when all of this holds"
         intro += ":" if ways == 1 else f", in one of {NUMBERS.get(ways, ways)} ways:"
-        rule = [_wrapped(intro), "", *rule_lines(alternatives, metrics)]
+        rule = [wrapped(intro), "", *rule_lines(alternatives, metrics)]
         names = ", ".join(one.label.lower() for one in before)
         if method != "priority":
             precedence = f"Where several personas match, `exclusivity_method: {method}` decides."
@@ -203,16 +202,16 @@ def _page(
             precedence = f"Who also matches one of these has that persona instead: {names}."
         else:
             precedence = "Whoever matches it has this persona, whatever else matches."
-        rule += ["", _wrapped(precedence)]
+        rule += ["", wrapped(precedence)]
     else:
-        rule = [_wrapped("It has no rule: who matches no other persona has this one.")]
+        rule = [wrapped("It has no rule: who matches no other persona has this one.")]
     return "\n".join(
         [
             f"# {label}",
             "",
             NOTE,
             "",
-            _wrapped(row.definition),
+            wrapped(row.definition),
             "",
             f"Expected risk of churn: **{row.expected_risk}**. Strategy: **{row.strategy}**.",
             "",
@@ -222,12 +221,12 @@ def _page(
             "",
             "## What to send",
             "",
-            _wrapped(f"- **What**: {row.content_policy}", "  "),
-            _wrapped(f"- **When and how often**: {row.send_policy}", "  "),
+            wrapped(f"- **What**: {row.content_policy}", "  "),
+            wrapped(f"- **When and how often**: {row.send_policy}", "  "),
             "",
             "## What not to do",
             "",
-            _wrapped(row.avoid),
+            wrapped(row.avoid),
             "",
             "## In the demo",
             "",
@@ -313,7 +312,7 @@ def _how_many(demo: _Demo, persona: str) -> str:
     if others:
         text += f" {sum(count for _, count in others):,} more match its rule and have another"
         text += f" persona: {_listed(demo, others)}."
-    return _wrapped(text)
+    return wrapped(text)
 
 
 def _example_viewer(demo: _Demo, persona: str) -> str:
@@ -336,13 +335,13 @@ def _example_viewer(demo: _Demo, persona: str) -> str:
     text += f" {explanation.persona_since}."
     if before and before != persona:
         text += f" A week or less before: {demo.labels[before]}."
-    lines.append(_wrapped(text))
+    lines.append(wrapped(text))
     if own:
         lines += ["", *_evidence(own[0], demo.metrics)]
         if own[0].strength is not None:
             lines += [
                 "",
-                _wrapped(
+                wrapped(
                     f"Strength {own[0].strength:.2f}: the clause nearest to its threshold is so"
                     " many standard deviations of all viewers away from it."
                 ),
@@ -357,7 +356,7 @@ def _example_viewer(demo: _Demo, persona: str) -> str:
     if own and misses:
         notes.append(f"Misses by one clause: {', '.join(m.label.lower() for m in misses)}.")
     if notes:
-        lines += ["", _wrapped(" ".join(notes))]
+        lines += ["", wrapped(" ".join(notes))]
     return "\n".join(lines)
 
 
@@ -409,7 +408,7 @@ def _near_misses(demo: _Demo, persona: str) -> str:
         return heading + (text if persona != CASUAL else "It has no rule that could be missed.")
     total = sum(row[4] for row in rows)
     lines = [
-        _wrapped(
+        wrapped(
             f"{total:,} viewer{'s' * (total != 1)} would have it but for one clause of the"
             " alternative that is nearest. It is this one:"
         ),
@@ -463,7 +462,7 @@ def _where_they_went(demo: _Demo, persona: str) -> str:
         times = sum(number for _, number in left)
         text += f" On all evaluation dates of the demo it was left {times:,} times, for"
         text += f" {_listed(demo, left)}."
-    return heading + _wrapped(text)
+    return heading + wrapped(text)
 
 
 def _listed(demo: _Demo, counts: list[tuple[str, int]]) -> str:
@@ -512,16 +511,6 @@ def _demo_part(text: str) -> str:
 
 def _with_demo_part(text: str, part: str) -> str:
     return re.sub(f"{BEGIN}\n.*{END}", lambda _: f"{BEGIN}\n{part}{END}", text, flags=re.S)
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(
-        " ".join(text.split()),
-        width=100,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 if __name__ == "__main__":

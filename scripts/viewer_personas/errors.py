@@ -4,11 +4,18 @@
 3 a source or a target cannot be reached.
 """
 
+import sys
+
 
 class PersonasError(Exception):
     """A failure that a person can act on: the message says what, where and what to do."""
 
     exit_status = 1
+
+    def say(self) -> int:
+        """Print the message as a program's last words; its exit status."""
+        print(f"Error: {self}", file=sys.stderr)
+        return self.exit_status
 
 
 class CheckFailed(PersonasError):
