@@ -309,7 +309,7 @@ def known_on(as_of_date: date, rows: list[Row]) -> list[Row]:
 
     Rows without a date are of all dates pooled, and left out as well.
     """
-    dates = ("outcome_date", "as_of_date", "activity_date", "source_date")
+    dates: tuple[str, ...] = ("outcome_date", "as_of_date", "activity_date", "source_date")
     if rows and "outcome_version" in rows[0]:
         nothing: Row = dict.fromkeys(OUTCOMES)
         rows = [
