@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from histories import CATALOGUE, World, by_suite, examples, temporary_folder, worlds
+from histories import CATALOGUE, IS_PROOF, World, by_suite, examples, temporary_folder, worlds
 from reference import definitions as reference
 from reference.definitions import Event, Row, Vars
 from service import GRAINS, Events, Service, dates_between, make_world, seed
@@ -86,6 +86,9 @@ night_owl,3,1,84,peak_hour,>=,20
 night_owl,3,2,84,peak_weekday,<=,5
 """
 
+RARE = {"ghost that is over", "ghost but for an interest"}
+"""What a few worlds need not have, but all of the proof together must."""
+
 PIPELINE_COLUMNS = {"input_version", "history_version", "explanation", "reason"}
 """Columns of the models that the reference does not know."""
 
@@ -147,7 +150,7 @@ def test_the_models_agree_with_the_reference(
 
     models_agree()
     assert shown >= EXAMPLES[shown_as] * VIEWERS
-    assert {name for name, number in met.items() if number == 0} == set()
+    assert {name for name, number in met.items() if number == 0} <= (set() if IS_PROOF else RARE)
 
 
 def occurrences(world: reference.World) -> dict[str, int]:
