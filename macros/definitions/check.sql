@@ -1,6 +1,7 @@
 {# Whether the run is about a node of this package: hooks are called in every run of a project that
-   has installed it. #}
+   has installed it. Always while dbt parses, so that what is parsed depends on no run. #}
 {% macro is_selected() %}
+    {% if not execute %}{{ return(true) }}{% endif %}
     {% for unique_id in selected_resources if unique_id.split('.')[1] == 'viewer_personas' %}
         {{ return(true) }}
     {% endfor %}

@@ -102,13 +102,33 @@
     {{ return(text | trim) }}
 {% endmacro %}
 
-{# One hash of all rows of a seed: a changed row is a changed definition. #}
-{% macro seed_version(seed, columns) -%}
-    select
-        md5({{ joined_text(
-            "concat_ws('|', coalesce(cast("
-            ~ columns | join(" as string), '-'), coalesce(cast(")
-            ~ " as string), '-'))", ';'
-        ) }}) as seed_version
-    from {{ ref(seed) }}
+{#
+    One hash of all rows of a seed, as a scalar: a changed row is a changed definition. Of the columns
+    that are given; without them of all but those that only readers look at (meta.for_readers).
+#}
+{% macro seed_version(seed, columns=none) -%}
+    {%- set relation = ref(seed) -%}
+    {%- if execute -%}
+        {%- set hashed = columns or columns_that_decide(seed) -%}
+        (
+            select md5({{ joined_text(
+                "concat_ws('|', coalesce(cast("
+                ~ hashed | join(" as string), '-'), coalesce(cast(")
+                ~ " as string), '-'))", ';'
+            ) }})
+            from {{ relation }}
+        )
+    {%- endif -%}
 {%- endmacro %}
+
+{# The columns of a seed without those for readers, whoever's project the seed lies in. #}
+{% macro columns_that_decide(seed) %}
+    {% set columns = [] %}
+    {% for id in model.depends_on.nodes if graph.nodes[id] and graph.nodes[id].name == seed %}
+        {% for column in graph.nodes[id].columns.values()
+            if not column.config.meta.get('for_readers') %}
+            {% do columns.append(column.name) %}
+        {% endfor %}
+    {% endfor %}
+    {{ return(columns) }}
+{% endmacro %}

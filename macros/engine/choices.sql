@@ -1,41 +1,43 @@
 {#
-    What follows the CTE first_choices where a viewer keeps the persona of the evaluation date before
-    while it matches. Needs the CTE matches. Walks from date to date: DuckDB by recursion. Spark's
-    cannot hold the pruning of partitions, and folds the dates of each viewer into one another.
+    The query of as_of_date, user_id, previous_as_of_date and persona where a viewer keeps the persona
+    of the evaluation date before while it is a candidate (hysteresis). `first_choices` is a relation
+    with these columns and the persona that a viewer would have without it; `candidates` has
+    as_of_date, user_id and persona. Goes from date to date: DuckDB by recursion, Spark by a fold over
+    the dates of each viewer, because recursion there cannot hold the pruning of partitions.
 #}
-{% macro sticky_choices() %}{{ return(adapter.dispatch('sticky_choices')()) }}{% endmacro %}
-{% macro duckdb__sticky_choices() -%}
-    ,
-
-    sticky_choices as (
-        select first_choices.*
-        from first_choices
-        left join first_choices as before
+{% macro sticky_choices(first_choices, candidates) %}
+    {{- return(adapter.dispatch('sticky_choices')(first_choices, candidates)) -}}
+{% endmacro %}
+{% macro duckdb__sticky_choices(first_choices, candidates) -%}
+    with recursive kept as (
+        select choices.*
+        from {{ first_choices }} as choices
+        left join {{ first_choices }} as previous
             on
-                first_choices.previous_as_of_date = before.as_of_date
-                and first_choices.user_id = before.user_id
-        where before.user_id is null
+                choices.previous_as_of_date = previous.as_of_date
+                and choices.user_id = previous.user_id
+        where previous.user_id is null
         union all
         select
-            first_choices.as_of_date,
-            first_choices.user_id,
-            first_choices.previous_as_of_date,
-            coalesce(matches.persona, first_choices.persona) as persona
-        from sticky_choices
-        inner join first_choices
+            choices.as_of_date,
+            choices.user_id,
+            choices.previous_as_of_date,
+            coalesce(candidates.persona, choices.persona) as persona
+        from kept
+        inner join {{ first_choices }} as choices
             on
-                sticky_choices.as_of_date = first_choices.previous_as_of_date
-                and sticky_choices.user_id = first_choices.user_id
-        left join matches
+                kept.as_of_date = choices.previous_as_of_date
+                and kept.user_id = choices.user_id
+        left join {{ candidates }} as candidates
             on
-                first_choices.as_of_date = matches.as_of_date
-                and first_choices.user_id = matches.user_id
-                and sticky_choices.persona = matches.persona
+                choices.as_of_date = candidates.as_of_date
+                and choices.user_id = candidates.user_id
+                and kept.persona = candidates.persona
     )
 
-    select * from sticky_choices
+    select * from kept
 {%- endmacro %}
-{% macro spark__sticky_choices() %}
+{% macro spark__sticky_choices(first_choices, candidates) %}
     select
         kept.as_of_date,
         user_id,
@@ -73,20 +75,20 @@
             ) as kept
         from (
             select
-                first_choices.*,
+                choices.*,
                 matched_personas.matched
-            from first_choices
+            from {{ first_choices }} as choices
             left join (
                 select
                     as_of_date,
                     user_id,
                     collect_set(persona) as matched
-                from matches
+                from {{ candidates }}
                 group by as_of_date, user_id
             ) as matched_personas
                 on
-                    first_choices.as_of_date = matched_personas.as_of_date
-                    and first_choices.user_id = matched_personas.user_id
+                    choices.as_of_date = matched_personas.as_of_date
+                    and choices.user_id = matched_personas.user_id
         ) as choices_with_matches
         group by user_id
     ) as choices_kept

@@ -9,7 +9,7 @@
     N x N cosines, N of which are of a title with itself. Null for N < 2, so a set of one title has
     no row.
 #}
-{% macro title_diversity(titles) %}
+{% macro title_diversity(titles, title_tags) %}
     select
         set_number,
         case
@@ -37,7 +37,7 @@
             having count(*) > 1
         ) as sets_of_several
             on {{ titles }}.set_number = sets_of_several.set_number
-        inner join ({{ numbered_tags() }}) as tags on {{ titles }}.title_id = tags.title_id
+        inner join ({{ numbered_tags(title_tags) }}) as tags on {{ titles }}.title_id = tags.title_id
         group by {{ titles }}.set_number, tags.tag_id
     ) as tag_weights
     group by set_number
@@ -47,7 +47,7 @@
     The genre of the most titles of each set, the first by name among equals, and its share of the
     titles that have a genre at all: set_number, top_genre and top_genre_share. `titles` as above.
 #}
-{% macro top_genres(titles) %}
+{% macro top_genres(titles, title_tags) %}
     select
         top_genres.set_number,
         genres.tag as top_genre,
@@ -64,7 +64,7 @@
                 count(*) as titles,
                 count(case when tags.genre_number = 1 then 1 end) as first_genres
             from {{ titles }}
-            inner join ({{ numbered_tags() }}) as tags
+            inner join ({{ numbered_tags(title_tags) }}) as tags
                 on {{ titles }}.title_id = tags.title_id and tags.is_genre
             group by {{ titles }}.set_number, tags.tag_id
         ) as genre_titles
@@ -74,14 +74,14 @@
         select distinct
             tag_id,
             tag
-        from ({{ numbered_tags() }}) as tags
+        from ({{ numbered_tags(title_tags) }}) as tags
     ) as genres
         on top_genres.tag_id = genres.tag_id
 {% endmacro %}
 
 {# Tags in the order of their names: numbers are grouped several times as fast as texts, and exact
    weights need no conversion for each title of each set. #}
-{% macro numbered_tags() %}
+{% macro numbered_tags(title_tags) %}
     select
         title_id,
         tag,
@@ -90,5 +90,5 @@
         genre_number,
         cast(tag_weight as decimal(18, 15)) as tag_weight,
         dense_rank() over (order by tag asc nulls last) as tag_id
-    from title_tags
+    from {{ title_tags }}
 {% endmacro %}

@@ -12,6 +12,11 @@
     )
 {%- endmacro %}
 
+{# How many days the windows have, shortest first. #}
+{% macro window_lengths() %}{{ return([28, 84]) }}{% endmacro %}
+{% macro short_window() %}{{ return(window_lengths() | first) }}{% endmacro %}
+{% macro long_window() %}{{ return(window_lengths() | last) }}{% endmacro %}
+
 {# The windows of the evaluation dates in `as_of_dates`: N days that end on the date. #}
 {% macro evaluation_windows(as_of_dates) %}
     select
@@ -22,9 +27,10 @@
             as window_start
     from {{ as_of_dates }}
     cross join (
-        select 28 as window_days
-        union all
-        select 84 as window_days
+        {% for days in window_lengths() -%}
+            select {{ days }} as window_days
+            {{ 'union all' if not loop.last }}
+        {% endfor %}
     ) as window_lengths
 {% endmacro %}
 

@@ -34,27 +34,35 @@ LOST_SHARE = 0.05
 Placed = dict[str, str]
 """The persona of each viewer."""
 
-# All dates, because sticky looks back; the same macros as in persona_choices.
+# All dates, because sticky looks back. METHODS are those with a rank.
 CHOICES = """
-with dates_to_build as (
-    select as_of_date, previous_as_of_date from {{ ref('persona_dates') }}
-),
-viewers as (
-    select user_windows.as_of_date, user_windows.user_id, dates_to_build.previous_as_of_date
+with viewers as (
+    select user_windows.as_of_date, user_windows.user_id, persona_dates.previous_as_of_date
     from {{ ref('user_windows') }} as user_windows
-    inner join dates_to_build on user_windows.as_of_date = dates_to_build.as_of_date
-    where user_windows.window_days = 28
+    inner join {{ ref('persona_dates') }} as persona_dates
+        on user_windows.as_of_date = persona_dates.as_of_date
+    where user_windows.window_days = {{ short_window() }}
 ),
-matches as ({{ ranked_matches() }}),
+candidates as (select * from {{ ref('persona_candidates') }}),
+{% for method in METHODS %}
+    {{ method }} as (
+        select viewers.*, coalesce(candidates.persona, 'casual') as persona
+        from viewers
+        left join candidates
+            on viewers.as_of_date = candidates.as_of_date
+            and viewers.user_id = candidates.user_id
+            and candidates.{{ method }}_rank = 1
+    ),
+{% endfor %}
+sticky as ({{ sticky_choices('priority', 'candidates') }}),
 choices as (
-    {% for method in METHODS %}
-        select '{{ method }}' as exclusivity_method, *
-        from ({{ choices_by(method) }}) as {{ method }}_choices
+    {% for method in METHODS + ['sticky'] %}
+        select '{{ method }}' as exclusivity_method, * from {{ method }}
         {{ 'union all' if not loop.last }}
     {% endfor %}
 )
 select exclusivity_method, user_id, persona from choices
-where as_of_date = (select max(as_of_date) from dates_to_build)
+where as_of_date = (select max(as_of_date) from {{ ref('persona_dates') }})
 """
 
 BENCHMARK = (
@@ -70,7 +78,11 @@ BENCHMARK = (
 def choices_of_methods(database: Path) -> dict[str, Placed]:
     """The persona of each viewer on the latest date by each method, of a database that is built."""
     compiled = invoke(
-        ["compile", "--inline", CHOICES.replace("METHODS", str(list(METHODS)))],
+        [
+            "compile",
+            "--inline",
+            CHOICES.replace("METHODS", str([one for one in METHODS if one != "sticky"])),
+        ],
         database,
         lambda *_: None,
     )

@@ -10,7 +10,7 @@
     from {{ model }}
     where
         persona not in (select persona from {{ ref('personas') }})
-        or window_days not in (28, 84)
+        or window_days not in ({{ window_lengths() | join(', ') }})
         or operator not in ('>=', '>', '<=', '<', '=')
         or metric not in ('{{ rule_metrics() | join("', '") }}')
 {% endtest %}

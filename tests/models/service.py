@@ -75,7 +75,13 @@ PARTITIONS: dict[str, str] = {
 OUTCOMES = ("outcome_date", "outcome_version", "outcome_history_version")
 """The columns of persona_dates that are filled in when the horizon of a date is over."""
 
-VERSIONS = ("input_version", "history_version", "risk_version", *OUTCOMES[1:])
+VERSIONS = (
+    "input_version",
+    "history_version",
+    "risk_version",
+    "explanation_version",
+    *OUTCOMES[1:],
+)
 """The columns of which what a run knew of a viewer's time zone, and when, is part."""
 
 

@@ -308,7 +308,13 @@ def test_a_changed_seed_rebuilds_what_depends_on_it(small: Service, project: Pat
     }
     newcomer = "newcomer,1,2,28,active_days,>="
     assert change("persona_rules", f"{newcomer},1", f"{newcomer},2") == personas, "a rule"
-    assert change("personas", "binger,Binger,50", "binger,Binger,5") == personas, "a priority"
+    chosen = {name: dates for name, dates in personas.items() if name != "personas.persona_matches"}
+    assert change("personas", "binger,Binger,50", "binger,Binger,5") == chosen, "a priority"
+    explained = {"personas.user_personas": partitions.as_of_dates}
+    assert change("personas", "binger,Binger,5,", "binger,Marathon,5,") == explained, "a label"
+    assert change("personas", "Was here, and", "Was there and") == explained, "a definition"
+    for words in ("Win back", "One strong reason", "At most one message", "No series of reminders"):
+        assert change("personas", words, f"{words}!") == {}, "words that no model has"
     rebuilt = change("event_types", "click,browse,true", "click,curate,true")
     assert rebuilt.keys() == PARTITIONS.keys(), "an event type"
 

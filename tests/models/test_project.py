@@ -16,6 +16,7 @@ from viewer_personas.build import PROJECT, build, invoke, parse
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
 from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.rules.catalogue import window_lengths
 
 # A layer reads from itself and from the layers before it.
 LAYERS = ["raw", "reference", "staging", "metrics", "personas", "activation"]
@@ -259,6 +260,12 @@ def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
         create_raw_tables(connection)
     with pytest.raises(InputError, match="personas load"):
         build(database)
+
+
+def test_the_windows_of_the_contract_are_those_of_the_models(project: Path) -> None:
+    text = (project / "macros" / "formulas" / "windows.sql").read_text(encoding="utf-8")
+    [lengths] = re.findall(r"macro window_lengths\(\) %}{{ return\((.+?)\) }}", text)
+    assert json.loads(lengths) == window_lengths()
 
 
 def test_rules_that_name_unknown_things_fail_with_the_row(database: Path, project: Path) -> None:

@@ -4,7 +4,7 @@ with audience as (
         as_of_date,
         user_id
     from {{ ref('user_windows') }}
-    where window_days = 28
+    where window_days = {{ short_window() }}
 ),
 
 personas as (

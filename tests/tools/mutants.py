@@ -96,7 +96,7 @@ MUTANTS = [
            "[.,]?", "[.]?", ("tests/unit/test_load.py",)),
     Mutant("rows_not_counted", f"{PACKAGE}/export/files.py",
            "if written != rows:", "if written > rows:",
-           ("tests/models/test_command.py", "tests/unit/test_export_druid.py")),
+           ("tests/unit/test_export_druid.py", "tests/models/test_command.py")),
     Mutant("version_not_read", f"{PACKAGE}/export/files.py",
            "_version_of(connection, target) == version", "_version_of(connection, target)",
            ("tests/models/test_changes.py", "tests/models/test_command.py")),

@@ -24,6 +24,7 @@ from viewer_personas.database.connection import connect
 from viewer_personas.druid import Druid, Segment
 from viewer_personas.errors import CheckFailed, InputError, PersonasError, Unreachable
 from viewer_personas.export import druid as export_step
+from viewer_personas.export import files
 from viewer_personas.export.druid_tables import (
     Column,
     DruidTable,
@@ -591,6 +592,23 @@ def test_the_last_state_is_that_of_the_last_export_to_any_target(database: Path)
 def test_files_and_druid_have_exposures_of_their_own(database: Path, tmp_path: Path) -> None:
     summary = export_files(manifest_of(BOTH), database, tmp_path / "exports")
     assert (summary.to, summary.written, summary.rows) == ("files", 1, 2)
+    assert ledger(database) == [("personas_files", "v1")]
+
+
+@pytest.mark.parametrize("counted", [1, 3])
+def test_a_file_with_another_number_of_rows_does_not_take_the_place_of_the_old_one(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: int
+) -> None:
+    folder = tmp_path / "exports"
+    export_files(manifest_of(BOTH), database, folder)
+    [before] = folder.rglob("*.parquet")
+    content = before.read_bytes()
+    set_date(database, DAY, {"ann": "casual", "bob": "casual"}, "v2")
+    monkeypatch.setattr(files, "_count", lambda connection, file: counted)
+    with pytest.raises(CheckFailed, match=f"{counted} rows were written, .* has 2"):
+        export_files(manifest_of(BOTH), database, folder)
+    assert [path for path in folder.rglob("*") if path.is_file()] == [before]
+    assert before.read_bytes() == content
     assert ledger(database) == [("personas_files", "v1")]
 
 

@@ -131,11 +131,11 @@ title_tags as (
 ),
 
 diversities as (
-    {{ title_diversity('watched_titles') }}
+    {{ title_diversity('watched_titles', 'title_tags') }}
 ),
 
 genres as (
-    {{ top_genres('watched_titles') }}
+    {{ top_genres('watched_titles', 'title_tags') }}
 ),
 
 described_periods as (

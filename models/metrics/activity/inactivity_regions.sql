@@ -133,7 +133,7 @@ title_tags as (
 ),
 
 genres as (
-    {{ top_genres('touched_titles') }}
+    {{ top_genres('touched_titles', 'title_tags') }}
 ),
 
 ghost_regions as (

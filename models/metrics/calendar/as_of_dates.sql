@@ -28,7 +28,8 @@ listed as (
             {{ iso_weekday('activity_dates.activity_date') }}
             = {{ weekday_numbers[var('as_of_weekday')] }}
             and activity_dates.activity_date
-            between {{ plus_days('bounds.first_complete_date', 27) }} and bounds.latest_date
+            >= {{ plus_days('bounds.first_complete_date', short_window() - 1) }}
+            and activity_dates.activity_date <= bounds.latest_date
             and activity_dates.activity_date
             > {{ plus_days('bounds.latest_date', -7 * var('as_of_history_weeks')) }}
         )

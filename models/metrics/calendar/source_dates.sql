@@ -4,14 +4,6 @@ with slices as (
     where version is not null
 ),
 
-event_types as (
-    {{ seed_version('event_types', ['event_type', 'interaction', 'counts_as_activity']) }}
-),
-
-time_zones as (
-    {{ seed_version('time_zones', ['time_zone']) }}
-),
-
 restatements as (
     select
         restated_from,
@@ -51,11 +43,9 @@ select
             '|',
             restated_slices.version,
             coalesce(restated_slices.zone_version, '-'),
-            event_types.seed_version,
-            time_zones.seed_version,
+            {{ seed_version('event_types') }},
+            {{ seed_version('time_zones') }},
             '{{ definition_version("source_dates") }}'
         )
     ) as input_version
 from restated_slices
-cross join event_types
-cross join time_zones

@@ -5,7 +5,7 @@ with as_of_dates as (
 
 user_windows as (
     select * from {{ ref('user_windows') }}
-    where window_days = 84 and as_of_date in (select as_of_date from as_of_dates)
+    where window_days = {{ long_window() }} and as_of_date in (select as_of_date from as_of_dates)
 ),
 
 -- equal values get equal scores, which ntile() does not promise: twice the place of a value is

@@ -52,7 +52,7 @@ title_tags as (
 ),
 
 diversities as (
-    {{ title_diversity('watched_titles') }}
+    {{ title_diversity('watched_titles', 'title_tags') }}
 )
 
 select

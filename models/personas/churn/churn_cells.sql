@@ -38,7 +38,7 @@ user_windows as (
         user_id,
         days_since_last_active
     from {{ ref('user_windows') }}
-    where window_days = 28
+    where window_days = {{ short_window() }}
 )
 
 select

@@ -17,7 +17,7 @@ viewers as (
             as is_present
     from {{ ref('user_windows') }} as user_windows
     inner join outcome_dates on user_windows.as_of_date = outcome_dates.as_of_date
-    where user_windows.window_days = 28
+    where user_windows.window_days = {{ short_window() }}
 ),
 
 activity_in_horizon as (

@@ -109,62 +109,46 @@ with_risk as (
         cell_rate as risk,
         {{ weight }} * cell_observations + {{ prior }} as effective_viewers
     from {{ before.step }}
-),
-
--- Wilson's interval (1927) at 95 %: 3.8416 is the square of 1.96
-with_interval as (
-    select
-        *,
-        (risk + 1.9208 / effective_viewers) / (1 + 3.8416 / effective_viewers) as centre,
-        1.96 / (1 + 3.8416 / effective_viewers) * sqrt(
-            risk * (1 - risk) / effective_viewers
-            + 0.9604 / (effective_viewers * effective_viewers)
-        ) as half_width
-    from with_risk
 )
 
 select
-    with_interval.as_of_date,
-    with_interval.persona,
-    with_interval.recency_band,
-    with_interval.spell_band,
-    with_interval.came_from,
-    with_interval.viewers,
-    with_interval.cell_observations as observations,
-    with_interval.cell_churned as churned,
-    case when with_interval.risk is not null then with_interval.effective_viewers end
+    with_risk.as_of_date,
+    with_risk.persona,
+    with_risk.recency_band,
+    with_risk.spell_band,
+    with_risk.came_from,
+    with_risk.viewers,
+    with_risk.cell_observations as observations,
+    with_risk.cell_churned as churned,
+    case when with_risk.risk is not null then with_risk.effective_viewers end
         as effective_viewers,
-    with_interval.risk,
-    -- Spark and DuckDB leave nulls out of greatest and least
-    case
-        when with_interval.risk is not null
-            then greatest(0.0, with_interval.centre - with_interval.half_width)
-    end as lower,
-    case
-        when with_interval.risk is not null
-            then least(1.0, with_interval.centre + with_interval.half_width)
-    end as upper,
-    with_interval.base_rate,
-    with_interval.recency_alone_rate as recency_rate,
-    with_interval.persona_rate,
+    with_risk.risk,
+    {% for side in ['lower', 'upper'] -%}
+        {{ wilson_limit(
+            'with_risk.risk * with_risk.effective_viewers', 'with_risk.effective_viewers', side
+        ) }} as {{ side }},
+    {% endfor -%}
+    with_risk.base_rate,
+    with_risk.recency_alone_rate as recency_rate,
+    with_risk.persona_rate,
     -- odds of the risk against odds of the base rate, without dividing by what may be zero
     case
-        when with_interval.risk is null then personas.expected_risk
-        when with_interval.risk = with_interval.base_rate then 'medium'
+        when with_risk.risk is null then personas.expected_risk
+        when with_risk.risk = with_risk.base_rate then 'medium'
         when
-            with_interval.risk * (1 - with_interval.base_rate)
+            with_risk.risk * (1 - with_risk.base_rate)
             >= {{ var('churn_high_odds_ratio') }}
-            * with_interval.base_rate * (1 - with_interval.risk)
+            * with_risk.base_rate * (1 - with_risk.risk)
             then 'high'
         when
-            with_interval.risk * (1 - with_interval.base_rate)
+            with_risk.risk * (1 - with_risk.base_rate)
             <= {{ var('churn_low_odds_ratio') }}
-            * with_interval.base_rate * (1 - with_interval.risk)
+            * with_risk.base_rate * (1 - with_risk.risk)
             then 'low'
         else 'medium'
     end as level,
-    case when with_interval.risk is null then 'expected' else 'estimated' end as basis,
-    with_interval.last_outcome_date,
-    with_interval.input_version
-from with_interval
-inner join {{ ref('personas') }} as personas on with_interval.persona = personas.persona
+    case when with_risk.risk is null then 'expected' else 'estimated' end as basis,
+    with_risk.last_outcome_date,
+    with_risk.input_version
+from with_risk
+inner join {{ ref('personas') }} as personas on with_risk.persona = personas.persona

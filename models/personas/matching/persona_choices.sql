@@ -1,3 +1,7 @@
+{%- set method = var('exclusivity_method') -%}
+{%- set rank = 'priority_rank' if method == 'sticky' else method ~ '_rank' -%}
+{%- set kept = sticky_choices('first_choices', 'candidates') -%}
+
 with persona_dates as (
     select * from {{ ref('persona_dates') }}
 ),
@@ -16,12 +20,24 @@ viewers as (
     from {{ ref('user_windows') }} as user_windows
     inner join persona_dates on user_windows.as_of_date = persona_dates.as_of_date
     where
-        user_windows.window_days = 28
+        user_windows.window_days = {{ short_window() }}
         and user_windows.as_of_date <= (select max(as_of_date) from dates_to_build)
 ),
 
+candidates as (
+    select
+        as_of_date,
+        user_id,
+        persona,
+        priority,
+        {{ rank }} as choice_rank
+    from {{ ref('persona_candidates') }}
+    where as_of_date <= (select max(as_of_date) from dates_to_build)
+),
+
 matches as (
-    {{ ranked_matches() }}
+    select * from {{ ref('persona_matches') }}
+    where is_match and as_of_date in (select as_of_date from dates_to_build)
 ),
 
 all_matches as (
@@ -30,12 +46,26 @@ all_matches as (
         user_id,
         count(*) as match_count,
         {{ list_of_texts('persona', 'priority') }} as all_matches
-    from matches
+    from candidates
     group by 1, 2
 ),
 
+first_choices as (
+    select
+        viewers.as_of_date,
+        viewers.user_id,
+        viewers.previous_as_of_date,
+        coalesce(candidates.persona, 'casual') as persona
+    from viewers
+    left join candidates
+        on
+            viewers.as_of_date = candidates.as_of_date
+            and viewers.user_id = candidates.user_id
+            and candidates.choice_rank = 1
+),
+
 choices as (
-    {{ choices_by(var('exclusivity_method')) }}
+    {{ kept if method == 'sticky' else 'select * from first_choices' }}
 ),
 
 -- a run ends where the persona changes and where the viewer is missing on a date of the list

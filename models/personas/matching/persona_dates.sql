@@ -2,19 +2,6 @@ with as_of_dates as (
     select * from {{ ref('as_of_dates') }}
 ),
 
-personas as (
-    {{ seed_version('personas', [
-        'persona', 'label', 'priority', 'definition', 'expected_risk', 'strategy',
-        'content_policy', 'send_policy', 'avoid'
-    ]) }}
-),
-
-rules as (
-    {{ seed_version('persona_rules', [
-        'persona', 'alternative', 'clause', 'window_days', 'metric', 'operator', 'threshold'
-    ]) }}
-),
-
 personas_of_date as (
     select
         as_of_dates.as_of_date,
@@ -25,13 +12,11 @@ personas_of_date as (
         as_of_dates.input_version as metrics_version,
         md5(
             concat_ws(
-                '|', as_of_dates.input_version, personas.seed_version, rules.seed_version,
+                '|', as_of_dates.input_version, {{ seed_version('persona_rules') }},
                 '{{ definition_version("persona_dates") }}'
             )
         ) as input_version
     from as_of_dates
-    cross join personas
-    cross join rules
 ),
 
 -- who a viewer was before is part of the result, so every earlier date is an input
@@ -42,12 +27,19 @@ histories as (
             concat_ws(
                 '|',
                 {{ joined_text("concat_ws('|', earlier.as_of_date, earlier.input_version)") }},
+                {{ seed_version('personas') }},
                 '{{ definition_version("persona_dates", "history_version") }}'
             )
         ) as history_version
     from personas_of_date
     inner join personas_of_date as earlier on personas_of_date.as_of_date >= earlier.as_of_date
     group by personas_of_date.as_of_date
+),
+
+latest as (
+    select max(as_of_date) as as_of_date
+    from as_of_dates
+    where is_latest
 ),
 
 -- the evaluation dates whose horizon is over; the latest date is never one, so that only weekly
@@ -57,11 +49,7 @@ horizons as (
         as_of_dates.as_of_date,
         {{ plus_days('as_of_dates.as_of_date', var('churn_horizon_days')) }} as outcome_date
     from as_of_dates
-    inner join (
-        select max(as_of_date) as as_of_date
-        from as_of_dates
-        where is_latest
-    ) as latest
+    inner join latest
         on
             {{ plus_days('as_of_dates.as_of_date', var('churn_horizon_days')) }}
             <= latest.as_of_date
@@ -167,35 +155,19 @@ activity_versions as (
     group by as_of_dates.as_of_date
 ),
 
--- of the personas only what decides: their words may change without moving anybody
-deciding_personas as (
-    {{ seed_version('personas', ['persona', 'priority', 'expected_risk']) }}
-),
-
-event_types as (
-    {{ seed_version('event_types', ['event_type', 'interaction', 'counts_as_activity']) }}
-),
-
-time_zones as (
-    {{ seed_version('time_zones', ['time_zone']) }}
-),
-
-definitions as (
+risks as (
     select
+        histories.as_of_date,
         md5(
             concat_ws(
-                '|', deciding_personas.seed_version, rules.seed_version, event_types.seed_version,
-                time_zones.seed_version,
-                {% for list in ['source_dates', 'activity_dates', 'as_of_dates', 'persona_dates'] -%}
-                    '{{ definition_version(list) }}',
-                {% endfor -%}
-                '{{ definition_version("persona_dates", "history_version") }}'
+                '|',
+                histories.history_version,
+                coalesce(known_outcomes.outcome_version, '-'),
+                '{{ definition_version("persona_dates", "risk_version") }}'
             )
-        ) as rules_version
-    from deciding_personas
-    cross join rules
-    cross join event_types
-    cross join time_zones
+        ) as risk_version
+    from histories
+    left join known_outcomes on histories.as_of_date = known_outcomes.as_of_date
 )
 
 select
@@ -207,20 +179,31 @@ select
     histories.history_version,
     outcome_histories.outcome_version,
     outcome_histories.outcome_history_version,
+    risks.risk_version,
     md5(
         concat_ws(
             '|',
-            histories.history_version,
-            coalesce(known_outcomes.outcome_version, '-'),
-            '{{ definition_version("persona_dates", "risk_version") }}'
+            risks.risk_version,
+            {{ seed_version('personas', ['persona', 'label', 'definition']) }},
+            '{{ definition_version("persona_dates", "explanation_version") }}'
         )
-    ) as risk_version,
+    ) as explanation_version,
     activity_versions.activity_version,
-    definitions.rules_version,
+    md5(
+        concat_ws(
+            '|',
+            {% for seed in ['personas', 'persona_rules', 'event_types', 'time_zones'] -%}
+                {{ seed_version(seed) }},
+            {% endfor -%}
+            {% for list in ['source_dates', 'activity_dates', 'as_of_dates', 'persona_dates'] -%}
+                '{{ definition_version(list) }}',
+            {% endfor -%}
+            '{{ definition_version("persona_dates", "history_version") }}'
+        )
+    ) as rules_version,
     '{{ var("exclusivity_method") }}' as exclusivity_method
 from personas_of_date
-cross join definitions
 inner join histories on personas_of_date.as_of_date = histories.as_of_date
+inner join risks on personas_of_date.as_of_date = risks.as_of_date
 left join outcome_histories on personas_of_date.as_of_date = outcome_histories.as_of_date
-left join known_outcomes on personas_of_date.as_of_date = known_outcomes.as_of_date
 left join activity_versions on personas_of_date.as_of_date = activity_versions.as_of_date

@@ -29,8 +29,9 @@ select
     personas.label || ': ' || coalesce(persona_choices.reason, personas.definition) as explanation,
     churn_risk.risk as churn_risk,
     churn_risk.level as churn_risk_level,
-    churn_risk.input_version
+    dates_to_build.explanation_version as input_version
 from persona_choices
+inner join dates_to_build on persona_choices.as_of_date = dates_to_build.as_of_date
 inner join personas on persona_choices.persona = personas.persona
 inner join churn_risk
     on

@@ -41,7 +41,9 @@ user_windows as (
         {% endfor -%}
         as_of_date
     from {{ ref('user_windows') }}
-    where window_days = 28 and as_of_date in (select as_of_date from dates_compared)
+    where
+        window_days = {{ short_window() }}
+        and as_of_date in (select as_of_date from dates_compared)
 ),
 
 -- most metrics have few values: from here on viewers are counted, not listed

@@ -1,4 +1,4 @@
-{%- set methods = ['priority', 'strongest', 'rarest', 'sticky', 'riskiest'] -%}
+{%- set ranked_methods = ['priority', 'strongest', 'rarest', 'riskiest'] -%}
 {%- set horizon_days = var('churn_horizon_days') -%}
 
 with persona_dates as (
@@ -8,8 +8,7 @@ with persona_dates as (
     from {{ ref('persona_dates') }}
 ),
 
--- of the name that ranked_matches() looks for
-dates_to_build as (
+dates as (
     select
         as_of_date,
         previous_as_of_date
@@ -21,19 +20,15 @@ viewers as (
     select
         user_windows.as_of_date,
         user_windows.user_id,
-        dates_to_build.previous_as_of_date
+        dates.previous_as_of_date
     from {{ ref('user_windows') }} as user_windows
-    inner join dates_to_build on user_windows.as_of_date = dates_to_build.as_of_date
-    where user_windows.window_days = 28
+    inner join dates on user_windows.as_of_date = dates.as_of_date
+    where user_windows.window_days = {{ short_window() }}
 ),
 
-all_matches as (
-    {{ ranked_matches() }}
-),
-
-matches as (
-    select * from all_matches
-    where as_of_date in (select as_of_date from dates_to_build)
+candidates as (
+    select * from {{ ref('persona_candidates') }}
+    where as_of_date in (select as_of_date from dates)
 ),
 
 match_sets as (
@@ -41,11 +36,11 @@ match_sets as (
         viewers.as_of_date,
         viewers.user_id,
         viewers.previous_as_of_date,
-        count(matches.persona) as match_count,
-        {{ joined_text('matches.persona') }} as matched_personas
+        count(candidates.persona) as match_count,
+        {{ joined_text('candidates.persona') }} as matched_personas
     from viewers
-    left join matches
-        on viewers.as_of_date = matches.as_of_date and viewers.user_id = matches.user_id
+    left join candidates
+        on viewers.as_of_date = candidates.as_of_date and viewers.user_id = candidates.user_id
     group by 1, 2, 3
 ),
 
@@ -69,18 +64,48 @@ churn_outcomes as (
     select * from {{ ref('churn_outcomes') }}
 ),
 
-choices as (
-    {% for method in methods -%}
+choices_anew as (
+    {% for method in ranked_methods -%}
         select
             '{{ method }}' as exclusivity_method,
-            as_of_date,
-            user_id,
-            persona
-        from (
-            {{ choices_by(method) }}
-        ) as {{ method }}_choices
+            viewers.as_of_date,
+            viewers.user_id,
+            viewers.previous_as_of_date,
+            coalesce(candidates.persona, 'casual') as persona
+        from viewers
+        left join candidates
+            on
+                viewers.as_of_date = candidates.as_of_date
+                and viewers.user_id = candidates.user_id
+                and candidates.{{ method }}_rank = 1
         {{ 'union all' if not loop.last }}
     {% endfor %}
+),
+
+choices_by_priority as (
+    select
+        as_of_date,
+        user_id,
+        previous_as_of_date,
+        persona
+    from choices_anew
+    where exclusivity_method = 'priority'
+),
+
+choices as (
+    select
+        exclusivity_method,
+        as_of_date,
+        user_id,
+        persona
+    from choices_anew
+    union all
+    select
+        'sticky' as exclusivity_method,
+        as_of_date,
+        user_id,
+        persona
+    from ({{ sticky_choices('choices_by_priority', 'candidates') }}) as sticky
 ),
 
 -- from here on there are methods, dates and personas, and no viewers
@@ -117,16 +142,16 @@ persona_counts as (
 -- what was known of churn on a date: the outcomes of the dates whose horizon had ended by then
 known_before as (
     select
-        dates_to_build.as_of_date,
+        dates.as_of_date,
         persona_counts.exclusivity_method,
         persona_counts.persona,
         sum(persona_counts.known_viewers) as known_viewers,
         sum(persona_counts.churned_viewers) as churned_viewers
-    from dates_to_build
+    from dates
     inner join persona_counts
         on
             {{ plus_days('persona_counts.as_of_date', horizon_days) }}
-            <= dates_to_build.as_of_date
+            <= dates.as_of_date
     group by 1, 2, 3
 ),
 

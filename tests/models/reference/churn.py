@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from statistics import NormalDist
 from typing import Any
 
 Row = dict[str, Any]
@@ -134,8 +135,8 @@ def odds(risk: float) -> float:
 
 
 def wilson(rate: float, count: float) -> tuple[float, float]:
-    """The two rates at which the one found is 1.96 standard errors away: roots of a parabola."""
-    square = 1.96**2
+    """The two rates that the one found is 1.96 standard errors away from: roots of a parabola."""
+    square = NormalDist().inv_cdf(0.975) ** 2
     a, b, c = count + square, -(2 * count * rate + square), count * rate**2
     root = math.sqrt(b * b - 4 * a * c)
     return (-b - root) / (2 * a), (-b + root) / (2 * a)
