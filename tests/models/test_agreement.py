@@ -849,7 +849,8 @@ def test_the_models_agree_with_the_reference_on_every_edge(edges: Service) -> No
 
 
 PERSONA_LAYER = (
-    "personas", "persona_rules", "persona_dates", "persona_matches", "persona_choices"
+    "personas", "persona_rules", "persona_dates", "persona_matches", "persona_candidates",
+    "persona_choices",
 )  # fmt: skip
 
 
