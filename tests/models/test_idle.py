@@ -122,6 +122,7 @@ def test_a_new_type_in_a_contract_is_noticed(builds: Builds, edited: "Edited") -
         builds.service.build_by_dbt()
 
 
+@pytest.mark.proof
 def test_a_new_constraint_in_a_contract_makes_the_table_anew(
     builds: Builds, edited: "Edited"
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_corrected_catalogue_entry_runs_the_tests_of_what_reads_it(builds: Bui
     assert not builds.ran_of("event_types_interaction") and not builds.ran_of("user_zones")
 
 
+@pytest.mark.proof
 def test_a_test_that_failed_is_run_until_it_passes(builds: Builds, edited: "Edited") -> None:
     edited.replace("seeds/personas.csv", "\ncasual,", "\ngone,")
     for _ in range(2):
@@ -162,6 +164,7 @@ def test_a_test_that_failed_is_run_until_it_passes(builds: Builds, edited: "Edit
     assert "casual_is_a_persona" in builds.ran and not builds.ran_of("user_days")
 
 
+@pytest.mark.proof
 def test_a_killed_build_leaves_no_test_as_passed(
     builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_a_killed_build_leaves_no_test_as_passed(
     assert not builds.ran_of("user_days")
 
 
+@pytest.mark.proof
 def test_what_dbt_alone_rebuilt_is_tested_again(builds: Builds) -> None:
     other = Vars(min_watch_seconds=700)
     builds.service.build_only_by_dbt("activity_dates+", variables=other)

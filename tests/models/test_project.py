@@ -194,6 +194,7 @@ def test_descriptions_are_in_the_database(database: Path, manifest: Manifest) ->
             assert comments[f"{name}.{column.name}"] == column.description
 
 
+@pytest.mark.proof
 def test_lineage_page_describes_every_model_and_every_column(tmp_path: Path) -> None:
     lineage.write(tmp_path)
     page = (tmp_path / "static_index.html").read_text()

@@ -117,6 +117,7 @@ def test_every_list_hashes_the_definitions_of_the_models_that_go_by_it(manifest:
         assert call in text, f"{partition_list} does not hash {call} into its {version}"
 
 
+@pytest.mark.proof
 def test_files_that_are_edited(
     manifest: Manifest, tmp_path: Path, project_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
