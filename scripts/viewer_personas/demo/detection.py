@@ -73,7 +73,7 @@ class Change:
     starts_on: date
     wait: Wait
     due_on: date | None
-    """The first date on which the rule can see it; None where no visit lets it."""
+    """The first date on which the rule can see it; None if no visit lets it."""
     found_on: date | None
     """The first evaluation date with the persona."""
     matched_on: date | None
@@ -190,7 +190,7 @@ def casual_wait(before: str | None, rules: Alternatives) -> Wait:
 def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
     """Compare the changes in the truth with `personas.user_personas` on all evaluation dates.
 
-    Raises `InputError` where the truth cannot be read and where the personas are not built yet.
+    Raises `InputError` if the truth cannot be read and where the personas are not built yet.
     """
     rules = by_alternative(rules_in(connection))
     waits = days_to_wait(rules, metrics())

@@ -54,7 +54,7 @@ class PersonaRecovery:
     def f1(self) -> float | None:
         """2 recovered / (planted + predicted): the harmonic mean of precision and recall.
 
-        0 where one of the two is undefined, None where both are.
+        0 where one of the two is undefined, None if both are.
         """
         both = self.planted + self.predicted
         return 2 * self.recovered / both if both else None
@@ -119,7 +119,7 @@ def recovery(
     """Compare the truth with the personas on the latest as-of date.
 
     `placed` are the personas of viewers to compare instead of those in `personas.user_personas`.
-    Raises `InputError` where the truth cannot be read or gives a viewer two behaviours at once, and
+    Raises `InputError` if the truth cannot be read or gives a viewer two behaviours at once, and
     where the personas are not built yet.
     """
     as_of_date = _latest_as_of_date(connection)
@@ -296,7 +296,7 @@ def _latest_as_of_date(connection: duckdb.DuckDBPyConnection) -> date:
         )
     latest = rows[0][0]
     if not isinstance(latest, date):
-        raise InputError(f"metrics.as_of_dates.as_of_date is no date: {latest!r}")
+        raise InputError(f"metrics.as_of_dates.as_of_date is not a date: {latest!r}")
     return latest
 
 
@@ -323,7 +323,7 @@ class Planted:
 
 
 def read_truth(truth: Path) -> list[Planted]:
-    """The rows of the truth in its order. Raises `InputError` where it cannot be read."""
+    """The rows of the truth in its order. Raises `InputError` if it cannot be read."""
     try:
         with truth.open(encoding="utf-8", newline="") as truth_file:
             reader = csv.DictReader(truth_file)

@@ -299,7 +299,7 @@ def generate(
     The period is the `days` up to and with 2026-04-30. `noise` multiplies every deviation from the
     behaviours, 0 or more. `report` is called with a line for each step.
 
-    Raises `InputError` where a number is out of range, or where the directory holds something that
+    Raises `InputError` if a number is out of range, or where the directory holds something that
     is not an earlier demo.
     """
     if viewers < 1:

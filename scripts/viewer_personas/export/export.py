@@ -1,4 +1,4 @@
-"""Exporting: what the exposures name leaves DuckDB, for files or for Druid."""
+"""Exporting the tables declared as exposures from DuckDB, to files or to Druid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def target_of(to: str, *, directory: Path, read_sources: Callable[[], Sources]) 
     where the sources file has no `export: druid:`.
     """
     if to not in TARGETS:
-        raise InputError(f"--to {to}: there are {' and '.join(TARGETS)}")
+        raise InputError(f"--to {to}: unknown target; choose {' or '.join(TARGETS)}")
     if to == "files":
         return FilesTarget(directory)
     sources = read_sources()
@@ -61,10 +61,10 @@ def export(
     *,
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
-    """Export the exposures of one target. Raises what export_files and export_druid say."""
+    """Export the exposures of one target. Raises what export_files and export_druid raise."""
     if isinstance(target, FilesTarget):
         return export_files(manifest, database, target.directory, report=report)
-    # here, because the client of Druid takes a while that other commands do not need
+    # here, because importing the Druid client takes time that other commands do not need
     from viewer_personas.export.druid import export_druid
 
     return export_druid(manifest, database, target.settings, target.file, report=report)
