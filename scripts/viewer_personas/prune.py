@@ -122,7 +122,7 @@ def _check_lookback(connection: Connection, history_from: date) -> None:
         raise InputError(
             f"{HISTORY}: the history would begin on {history_from}, but an evaluation date looks"
             f" back to {row[0]}. Set it to at least lookback_days + 7 * as_of_history_weeks + 7, or"
-            " build first where one of these is less than before; nothing was dropped"
+            " build first if one of these was lowered; nothing was dropped"
         )
 
 
@@ -156,8 +156,8 @@ def _check_built(connection: Connection, events_from: date, history_from: date) 
     ).fetchone()
     if row and row[0]:
         raise InputError(
-            f"{row[0]} days from {row[1]} to {row[2]} are not built yet from the events that are"
-            " loaded. Run `personas build` first; nothing was dropped"
+            f"{row[0]} days from {row[1]} to {row[2]} are not built yet from the loaded"
+            " events. Run `personas build` first; nothing was dropped"
         )
 
 

@@ -253,7 +253,7 @@ def test_the_same_rules_change_nothing(database: Path, project: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        (None, "no such file or directory, and no revision"),
+        (None, "no such file, directory, or git revision"),
         ("a,b\n1,2\n", "is not a seed of rules or personas"),
         ("{rules}binger,1,9,28,activ_days,>=,4\n", "unknown metric 'activ_days'"),
     ],

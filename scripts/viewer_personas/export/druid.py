@@ -245,8 +245,8 @@ def _check_losses(tables: list[_Table], druid: Druid, settings: DruidExport) -> 
         more = f" and {len(losses) - 3} more" if len(losses) > 3 else ""
         raise CheckFailed(
             f"Nothing was exported, because dates in Druid would lose too many rows:"
-            f" {'; '.join(losses[:3])}{more}. Look at what was loaded: is a part of the events"
-            f" missing? If it is right so, lower export.druid.smallest_share"
+            f" {'; '.join(losses[:3])}{more}. Check the loaded data: are events"
+            f" missing? If the loss is intended, lower export.druid.smallest_share"
             f" ({settings.smallest_share:g}) for one run"
             + (", or drop the date in Druid" if any(": 0 rows" in loss for loss in losses) else "")
         )
@@ -343,8 +343,8 @@ def _wait_until_loaded(druid: Druid, table: _Table) -> None:
         if time.monotonic() - started > druid.server.timeout_seconds:
             raise Unreachable(
                 f"{druid.place}: {len(missing)} segments of {table.datasource} are not loaded, such"
-                f" as {missing[0].segment_id}, so that nobody can say what would be replaced."
-                " Nothing was exported. Are all historicals running, and is there room on them?"
+                f" as {missing[0].segment_id}, so it is unknown what would be replaced."
+                " Nothing was exported. Check that all historicals run and have capacity."
             )
 
 
@@ -391,9 +391,9 @@ def _never_seen(
     if unloaded:
         return Unreachable(
             f"{druid.place}: {table.datasource} {unloaded[0]} is published, but {waited} its"
-            " segments are not loaded. Is there room on the historicals, and do the load rules keep"
-            " the date? If it only takes longer, raise export.druid.timeout_seconds. Run `personas"
-            " export` again: it submits nothing that is there"
+            " segments are not loaded. Check historical capacity, and that the load rules keep"
+            " the date. If loading only takes longer, raise export.druid.timeout_seconds. Run"
+            " `personas export` again: it skips what is already published"
         )
     different = min(
         (key for key in {*found, *wanted} if found.get(key) != wanted.get(key)), key=str

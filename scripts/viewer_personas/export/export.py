@@ -39,7 +39,7 @@ def target_of(to: str, *, directory: Path, read_sources: Callable[[], Sources]) 
     """The target that `--to` names, found before anything runs.
 
     For `files` the sources are not read. Raises `InputError` for an unknown target, and for `druid`
-    where the sources file has no `export: druid:`.
+    if the sources file has no `export: druid:`.
     """
     if to not in TARGETS:
         raise InputError(f"--to {to}: unknown target; choose {' or '.join(TARGETS)}")
@@ -48,7 +48,7 @@ def target_of(to: str, *, directory: Path, read_sources: Callable[[], Sources]) 
     sources = read_sources()
     if sources.export.druid is None:
         raise InputError(
-            f"--to druid: {sources.file} does not say which Druid. Add, beside events:"
+            f"--to druid: {sources.file} names no Druid. Add, beside events:"
             " export: {druid: {url: https://druid.example.com:8888}}"
         )
     return DruidTarget(sources.export.druid, sources.file)

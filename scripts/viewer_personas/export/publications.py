@@ -112,7 +112,7 @@ def empty_table(exposure: Exposure[Settings]) -> CheckFailed:
     """The error for a table without dates if dates of it were published before."""
     return CheckFailed(
         f"{exposure.table} is empty, but dates of it were exported before; they stay."
-        " Look at what was loaded: is a part of the events missing?"
+        " Check the loaded data: are events missing?"
     )
 
 
@@ -138,8 +138,8 @@ def check_versions(connection: duckdb.DuckDBPyConnection) -> None:
         ) from error
     if rows:
         raise CheckFailed(
-            f"The last build did not finish: {rows[0][0]} is not what it is to be. Nothing was"
-            " exported. Run `personas build` and look at what it says."
+            f"The last build did not finish: {rows[0][0]} is not up to date. Nothing was"
+            " exported. Run `personas build` and check its output."
         )
 
 

@@ -104,7 +104,7 @@ def check_rules(
             personas_file,
             row.line,
             row["persona"],
-            f"{row['persona']} has no rule, so nobody can match it. Add its clauses to"
+            f"{row['persona']} has no rule, so no viewer can match it. Add its clauses to"
             f" {rules_file}, or take it out.",
         )
         for row in personas
@@ -286,9 +286,9 @@ def _out_of_range(rules: list[Rule]) -> Found:
                     rule,
                     f"{rule} can never fail: {metric.name} is {whole}."
                     + (
-                        " Change the threshold, or take the clause out."
+                        " Change the threshold, or remove the clause."
                         if metric.is_always_known
-                        else " It only asks that the metric is known; if that is not meant,"
+                        else " It only requires a known metric; if that is not intended,"
                         " change the threshold."
                     ),
                 )
@@ -318,7 +318,7 @@ def _contradictions(rules: list[Rule]) -> Found:
                             (
                                 "error",
                                 rule,
-                                f"{rule} contradicts line {other.line}, {other}: nobody can meet"
+                                f"{rule} contradicts line {other.line}, {other}: no viewer can meet"
                                 " both. Change one, or make it another alternative.",
                             )
                         )
@@ -327,8 +327,8 @@ def _contradictions(rules: list[Rule]) -> Found:
                             (
                                 "warning",
                                 rule,
-                                f"{rule} and line {other.line}, {other}: the one follows from the"
-                                " other. Take the weaker one out.",
+                                f"{rule} and line {other.line}, {other}: one implies the"
+                                " other. Remove the weaker one.",
                             )
                         )
     return found
@@ -484,13 +484,13 @@ def check_population(
         if count == 0:
             never.add((rule.persona, rule.alternative))
             message = (
-                f"{rule} holds for none of the {viewers:,} viewers on {day}. Lower what it asks,"
-                " if that is not meant."
+                f"{rule} holds for none of the {viewers:,} viewers on {day}. Relax it,"
+                " if that is not intended."
             )
         elif count == viewers:
             message = (
                 f"{rule} holds for each of the {viewers:,} viewers on {day}: it decides nothing."
-                " Ask for more, or take it out."
+                " Tighten or remove it."
             )
         else:
             continue
@@ -506,7 +506,7 @@ def check_population(
                     clauses[0].line,
                     clauses[0].persona,
                     f"{clauses[0].persona} alternative {clauses[0].alternative}: each of its"
-                    f" clauses holds for somebody, but all together for none of the {viewers:,}"
+                    f" clauses holds for some viewers, but all together for none of the {viewers:,}"
                     f" viewers on {day}.",
                 )
             )

@@ -216,8 +216,8 @@ def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
     missing = [_days_of(segment) for segment in segments if segment.is_missing]
     if any(end - start > 366 * _DAY for start, end in missing):
         raise Incomplete(
-            f"segments of {settings.datasource} are not available, and which days they have is not"
-            " known: see that they are loaded"
+            f"segments of {settings.datasource} are not available, and their days are unknown:"
+            " check that they are loaded"
         )
     starts = [start for start, _ in missing] + ([first] if first else [])
     ends = [end for _, end in missing] + ([last] if last else [])
@@ -357,8 +357,8 @@ def _state(days: DruidDays, day: date) -> Day:
     names = ", ".join(segment.segment_id for segment in state.missing[:3])
     if all(segment.replication_factor == 0 for segment in state.missing):
         raise SliceRefused(
-            f"{len(state.missing)} segments are only in deep storage, where queries do not see"
-            f" them: let a load rule load them, or leave the day out by --since ({names})"
+            f"{len(state.missing)} segments are only in deep storage, where queries cannot see"
+            f" them: add a load rule, or skip the day with --since ({names})"
         )
     raise Incomplete(f"{len(state.missing)} of its segments are not available ({names})")
 

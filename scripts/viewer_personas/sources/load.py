@@ -89,8 +89,8 @@ def load(
         raise InputError(f"--since {since} is after --until {until}: swap them")
     if restore and not since:
         raise InputError(
-            "--restore: say from which day on, with --since. What the source does not have of a day"
-            " is not there afterwards, and neither are its roll-ups."
+            "--restore needs --since, the first day to restore. Rows that the source no longer has"
+            " are lost, and so are their roll-ups."
         )
     with _connect_to_check(database) as connection:
         contents = _inspect_documents(connection, sources, "contents")
@@ -228,8 +228,8 @@ def _warnings(gone: list[date], kept: list[date], emptied: list[date]) -> Iterat
         )
     if kept:
         yield (
-            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
-            f" loaded, and were kept as they were: {kept[0]} to {kept[-1]}. If the source is"
+            f"{len(kept)} pruned days have fewer rows at the source than were loaded, and"
+            f" were kept as they were: {kept[0]} to {kept[-1]}. If the source is"
             f" right: personas load --restore --since {kept[0]} --until {kept[-1]}"
         )
     if emptied:

@@ -219,7 +219,9 @@ class MongoCollection:
         if code in _NO_RIGHT:
             hint = "Grant the user the role read on it." if self._has_user() else "Set user and "
             hint += "" if self._has_user() else "password."
-            return InputError(f"{place}: {self._hosts()} lets nobody read {self.name()} so. {hint}")
+            return InputError(
+                f"{place}: {self._hosts()} does not allow reading {self.name()}. {hint}"
+            )
         if isinstance(error, ServerSelectionTimeoutError):
             return Unreachable(
                 f"{self.key}: no server answers at {self._hosts()} within "
@@ -265,8 +267,8 @@ class MongoCollection:
 def inspect_documents(settings: MongoDocuments, sources_file: Path, key: str) -> MongoCollection:
     """Check that the collection of `contents` or `users` can be read; changes nothing.
 
-    Raises `InputError` naming the key where there is no such collection and where the server
-    refuses the user, and `Unreachable` if no server answers.
+    Raises `InputError` naming the key if the collection does not exist or the server refuses the
+    user, and `Unreachable` if no server answers.
     """
     collection = MongoCollection(settings, sources_file, key)
     collection.check()
