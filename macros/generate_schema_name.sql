@@ -1,8 +1,8 @@
 {#
-    Schemas are named for the folders: `metrics`, `personas` and so on, the names that everybody who
-    reads the results relies on. In a target with a schema of its own, such as a developer's, they
-    follow it: `ann_metrics`. dbt asks this macro for the models of this package only; those of a
-    project that has installed it go by that project.
+    Schemas are named after the folders: `metrics`, `personas` and so on, because readers of the
+    results rely on these names. In a target with its own schema, such as a developer's, they get it
+    as a prefix: `ann_metrics`. dbt uses this macro only for the models of this package; a project
+    that installs it keeps its own naming.
 #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {%- set own = target.schema if target.schema != 'main' -%}

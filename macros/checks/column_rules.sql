@@ -1,5 +1,5 @@
-{# The rules of the columns of the model or seed that a generic test belongs to: column, the SQL of a
-   row that breaks it, and the problem in words. To be called by the test: `model` is its node. #}
+{# The column rules of the model or seed of a generic test: column, SQL condition of a row that
+   breaks the rule, and the problem in words. Call it in the test, where `model` is its node. #}
 {% macro column_rules() %}
     {% set rules = [] %}
     {% if not execute %}
@@ -15,7 +15,7 @@
         {% endif %}
         {% set smallest, largest = column.config.meta.get('range', [none, none]) %}
         {% if column.data_type == 'double' %}
-            {# NaN is more than any number in both engines #}
+            {# NaN is greater than any number in both engines #}
             {% do rules.append({
                 'column': name,
                 'broken': 'abs(' ~ name ~ ") > 1.7976931348623157e308",
@@ -49,10 +49,10 @@
         {% endif %}
     {% endfor %}
     {% if not rules %}
-        {# a test that cannot fail would look as if something were checked #}
+        {# a test that cannot fail would pretend to check something #}
         {{ exceptions.raise_compiler_error(
-            'columns_hold: the YAML says nothing of the columns of ' ~ tested.name
-            ~ '. Give one a not_null constraint, meta.range or meta.values, or take the test out.'
+            'columns_hold: the YAML has no rule for a column of ' ~ tested.name
+            ~ '. Add a not_null constraint, meta.range or meta.values, or remove the test.'
         ) }}
     {% endif %}
     {{ return(rules) }}

@@ -1,5 +1,5 @@
-{# Whether the run is about a node of this package: hooks are called in every run of a project that
-   has installed it. Always while dbt parses, so that what is parsed depends on no run. #}
+{# Whether the run selects a node of this package: hooks run in every invocation of a project that
+   installs it. Always true while dbt parses, so that what is parsed depends on no run. #}
 {% macro is_selected() %}
     {% if not execute %}{{ return(true) }}{% endif %}
     {% for unique_id in selected_resources if unique_id.split('.')[1] == 'viewer_personas' %}
@@ -8,7 +8,7 @@
     {{ return(false) }}
 {% endmacro %}
 
-{# Runs before anything else: a value that makes no sense stops the run and names the variable. #}
+{# Runs before anything else: an invalid value stops the run with the name of the variable. #}
 {% macro check_definitions() %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% for name, definition in definitions().items() %}
@@ -23,7 +23,7 @@
         {% elif definition.maximum is defined and value > definition.maximum %}
             {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
         {% elif definition.edges is defined and not are_edges(value) %}
-            {% do definition_error(name, value, 'a list of whole numbers, from 1 on and ascending') %}
+            {% do definition_error(name, value, 'an ascending list of whole numbers from 1') %}
         {% elif definition.choices is defined and value not in definition.choices %}
             {% do definition_error(name, value, 'one of ' ~ definition.choices | join(', ')) %}
         {% elif name == 'default_timezone' and value not in modules.pytz.all_timezones_set %}
@@ -33,8 +33,8 @@
     {% for earlier, later in in_order() if var(earlier) >= var(later) %}
         {% do definition_error(later, var(later), 'more than ' ~ earlier ~ ', ' ~ var(earlier)) %}
     {% endfor %}
-    {# A week more than what the first evaluation date looks back on: for local dates, and for last
-       days that are taken back. #}
+    {# One week more than the lookback of the first evaluation date: for local dates, and for last
+       days that are withdrawn. #}
     {% set days = var('lookback_days') + 7 * var('as_of_history_weeks') + 7 %}
     {% if 0 < var('history_retention_days') and var('history_retention_days') < days %}
         {% do definition_error(
@@ -44,7 +44,7 @@
     {% endif %}
 {% endmacro %}
 
-{# Whether a value is a list of whole numbers from 1 on, each larger than the one before. #}
+{# Whether a value is an ascending list of distinct whole numbers from 1. #}
 {% macro are_edges(value) %}
     {% if value is string or value is mapping or value is not iterable or not value %}
         {{ return(false) }}
@@ -58,7 +58,7 @@
     {{ return(true) }}
 {% endmacro %}
 
-{# Pairs of thresholds of which the second must be larger. #}
+{# Pairs of thresholds: the second must be larger. #}
 {% macro in_order() %}
     {{ return([
         ('period_gap_days', 'sleepy_min_days'),

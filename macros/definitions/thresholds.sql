@@ -1,12 +1,11 @@
 {#
-    The thresholds: what each means, in which unit, and which values make sense. A changed value
-    rebuilds the partitions of the models whose text, or a macro of theirs, names it
-    (definition_version).
+    The thresholds: meaning, unit and valid values. A changed value rebuilds the partitions of the
+    models that name it in their SQL or in a macro that they use (definition_version).
 #}
 {% macro definitions() %}
     {{ return({
         'default_timezone': {
-            'is': 'the time zone of viewers whose own is not known or not valid',
+            'is': 'the time zone of viewers without a known and valid one',
             'unit': 'IANA name',
         },
         'day_starts_at_hour': {
@@ -16,12 +15,12 @@
         },
         'min_watch_seconds': {
             'minimum': 0,
-            'is': 'the watch time of a content on a day from which it counts as watched',
+            'is': 'the least watch time of a content on a day to count as watched',
             'unit': 'seconds',
         },
         'lookback_days': {
             'minimum': 168,
-            'is': 'how far back an evaluation date looks; twice the longest window at least',
+            'is': 'how far back an evaluation date looks; at least twice the longest window',
             'unit': 'days',
         },
         'as_of_weekday': {
@@ -37,7 +36,7 @@
         },
         'period_gap_days': {
             'minimum': 1, 'maximum': 27,
-            'is': 'how many days may lie between two active dates of one activity period',
+            'is': 'how many days apart two successive active dates of one activity period may be',
             'unit': 'days; 1 = consecutive dates',
         },
         'binge_min_episodes': {
@@ -46,39 +45,40 @@
         },
         'spike_max_days': {
             'minimum': 1,
-            'is': 'up to how many active days an activity period can be a spike, a mere visit',
+            'is': 'the most active days of an activity period that is a spike (low-engagement visit)',
             'unit': 'days',
         },
         'spike_max_watch_minutes': {
             'minimum': 0, 'fractions': true,
-            'is': 'below which watch time an activity period can be a spike', 'unit': 'minutes',
+            'is': 'the watch time that an activity period must stay below to be a spike',
+            'unit': 'minutes',
         },
         'sleepy_min_days': {
             'minimum': 2,
-            'is': 'how many inactive days in a row make a sleepy region', 'unit': 'days',
+            'is': 'how many consecutive inactive days make a sleepy region', 'unit': 'days',
         },
         'ghost_min_spikes': {
             'minimum': 2,
-            'is': 'how many spikes in a row make a ghost region', 'unit': 'spikes',
+            'is': 'how many consecutive spikes make a ghost region', 'unit': 'spikes',
         },
         'ghost_min_gap_days': {
             'minimum': 1,
-            'is': 'how many inactive days lie at least between two spikes of a ghost region',
+            'is': 'the fewest inactive days between two spikes of a ghost region',
             'unit': 'days; fewer than sleepy_min_days',
         },
         'ghost_min_days': {
             'minimum': 1,
-            'is': 'how long a ghost region is at least, from its first to its last active date',
+            'is': 'the least length of a ghost region, from its first to its last active date',
             'unit': 'days',
         },
         'ghost_max_genre_share': {
             'minimum': 0, 'maximum': 1, 'fractions': true,
-            'is': 'up to which share of one genre a ghost region shows no clear interest',
+            'is': 'the largest share of one genre without a clear interest in a ghost region',
             'unit': 'share of the touched titles that have a genre',
         },
         'ghost_min_titles': {
             'minimum': 1,
-            'is': 'from how many touched titles on a share of a genre is taken as an interest',
+            'is': 'the fewest touched titles for the share of a genre to be a clear interest',
             'unit': 'titles',
         },
         'morning_starts_at_hour': {
@@ -103,22 +103,22 @@
         },
         'night_starts_at_hour': {
             'minimum': 0, 'maximum': 23,
-            'is': 'the local hour at which the daypart night begins, which lasts until the morning',
+            'is': 'the local hour at which the daypart night begins; it lasts until the morning',
             'unit': 'hour; later than the prime time',
         },
         'peak_min_days': {
             'minimum': 3,
-            'is': 'from how many watched days on a peak hour or weekday is named',
+            'is': 'the fewest watched days for a peak hour or weekday',
             'unit': 'days',
         },
         'genre_prior_titles': {
             'minimum': 0.01, 'fractions': true,
-            'is': 'how many titles are added to what was watched of a genre and to what was expected',
+            'is': 'how many titles are added to both the watched and the expected titles of a genre',
             'unit': 'titles; one watched title lifts a genre to at most 1 + 1 / this',
         },
         'quality_max_share': {
             'minimum': 0, 'maximum': 1, 'fractions': true,
-            'is': 'up to which share suspicious data of a kind passes without a warning',
+            'is': 'the largest share of suspicious data of a kind without a warning',
             'unit': 'share',
         },
         'exclusivity_method': {
@@ -127,22 +127,22 @@
         },
         'forecast_max_weeks': {
             'minimum': 1, 'maximum': 52,
-            'is': 'up to how many weeks a forecast tells the length of a spell; longer ones are alike',
+            'is': 'up to how many weeks a forecast distinguishes the length of a spell',
             'unit': 'weeks',
         },
         'forecast_prior_steps': {
             'minimum': 0.01, 'fractions': true,
-            'is': 'how many steps of the persona at large are added to those of a week of its spells',
+            'is': 'how many steps of the whole persona are added to those of a week of its spells',
             'unit': 'steps: one viewer from one weekly date to the next',
         },
         'exclusivity_benchmark_dates': {
             'minimum': 1, 'maximum': 521,
             'is': 'on how many of the latest evaluation dates the methods of choosing are compared',
-            'unit': 'evaluation dates; churn needs twice churn_horizon_days of them and more',
+            'unit': 'evaluation dates; churn needs at least twice churn_horizon_days of them',
         },
         'drift_baseline_weeks': {
             'minimum': 1, 'maximum': 520,
-            'is': 'how far before an evaluation date the date lies that drift compares it with',
+            'is': 'how far before an evaluation date its baseline date for drift is',
             'unit': 'weeks',
         },
         'churn_horizon_days': {
@@ -164,42 +164,41 @@
         },
         'churn_prior_viewers': {
             'minimum': 0.01, 'fractions': true,
-            'is': 'how many viewers who churn as their parent group does are added to a group',
-            'unit': 'viewers; the more, the closer are the risks of small groups to their parents',
+            'is': 'how many viewers with the churn rate of the parent group are added to a group',
+            'unit': 'viewers; more pull small groups closer to their parent groups',
         },
         'churn_low_odds_ratio': {
             'minimum': 0, 'maximum': 1, 'fractions': true,
-            'is': 'up to which odds of churn, against the odds of the whole audience, risk is low',
+            'is': 'up to which ratio of the odds of churn to those of the base rate risk is low',
             'unit': 'ratio of odds',
         },
         'churn_high_odds_ratio': {
             'minimum': 1, 'fractions': true,
-            'is': 'from which odds of churn, against the odds of the whole audience, risk is high',
+            'is': 'from which ratio of the odds of churn to those of the base rate risk is high',
             'unit': 'ratio of odds',
         },
         'raw_retention_days': {
             'minimum': 0,
-            'is': 'how many days of raw events are kept; older ones are dropped by personas prune '
-                ~ 'once the roll-ups are made of them',
+            'is': 'how many days of raw events are kept; personas prune drops older ones once '
+                ~ 'their roll-ups are built',
             'unit': 'days; 0 = all',
         },
         'history_retention_days': {
             'minimum': 0,
-            'is': 'how many days of roll-ups are kept; older ones are given up by personas prune',
+            'is': 'how many days of roll-ups are kept; older days expire with personas prune',
             'unit': 'days; 0 = all',
         },
         'events_at_once': {
             'minimum': 1,
-            'is': 'of how many events a roll-up is made at a time, in whole days; on DuckDB, where '
+            'is': 'how many events a roll-up aggregates at a time, in whole days; on DuckDB, where '
                 ~ 'fewer take less memory',
-            'unit': 'events; a day with more is counted in parts of quarters of an hour',
+            'unit': 'events; a day with more is split into parts of whole quarters of an hour',
         },
         'viewer_days_at_once': {
             'minimum': 1,
-            'is': 'how many rows of user_days, counted for each evaluation date, the metrics and '
-                ~ 'matches of some dates are made of at a time; on DuckDB, where fewer take less '
-                ~ 'memory',
-            'unit': 'rows; one date at least',
+            'is': 'how many rows of user_days, counted for each evaluation date, are turned into '
+                ~ 'metrics and matches at a time; on DuckDB, where fewer take less memory',
+            'unit': 'rows; at least one date',
         },
     }) }}
 {% endmacro %}

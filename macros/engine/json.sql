@@ -1,5 +1,5 @@
-{# A scalar inside a JSON document as text. `path` is a dotted path: `a.b`. Null where it is not
-   there, and where a list or an object is. #}
+{# A scalar inside a JSON document as text. `path` is a dotted path: `a.b`. Null if it is missing,
+   or a list or an object. #}
 {% macro json_text(document, path) %}
     {{- return(adapter.dispatch('json_text')(document, path)) -}}
 {% endmacro %}
@@ -16,8 +16,8 @@
     end
 {%- endmacro %}
 
-{# What there is in a JSON document at a path: scalar, list or object; null where there is nothing.
-   Spark sees no difference between a list and a text that holds one. #}
+{# The kind of value at a path of a JSON document: scalar, list or object; null if there is none.
+   Spark cannot tell a list from a text that contains one. #}
 {% macro json_kind(document, path) %}
     {{- return(adapter.dispatch('json_kind')(document, path)) -}}
 {% endmacro %}
@@ -39,7 +39,7 @@
     end
 {%- endmacro %}
 
-{# The texts of a JSON list, or of one scalar, as a list. Empty where there is none. #}
+{# The texts of a JSON list, or of one scalar, as a list. Empty if there is none. #}
 {% macro json_texts(document, path) %}
     {{- return(adapter.dispatch('json_texts')(document, path)) -}}
 {% endmacro %}

@@ -1,4 +1,4 @@
-{# The texts of a group in one text, sorted by themselves or by `order_by`, so that the order of the
+{# The texts of a group joined into one, sorted by themselves or by `order_by`, so the order of the
    rows does not matter. #}
 {% macro joined_text(expression, separator=',', order_by=none) %}
     {{- return(adapter.dispatch('joined_text')(expression, separator, order_by)) -}}
@@ -21,8 +21,8 @@
     end
 {%- endmacro %}
 
-{# A double rounded to some digits, halves away from zero, and never -0.0. DuckDB multiplies first; Spark looks at
-   the shortest text of the number, so that 1.005 has another half. #}
+{# A double rounded to some digits, halves away from zero, and never -0.0. DuckDB multiplies first;
+   Spark rounds the shortest decimal text of the number, so they differ on 1.005. #}
 {% macro rounded(value, digits) %}
     {{- return(adapter.dispatch('rounded')(value, digits)) -}}
 {% endmacro %}
@@ -69,7 +69,7 @@
     )
 {%- endmacro %}
 
-{# A list without elements, where the elements would be texts. #}
+{# An empty list of texts. #}
 {% macro empty_list_of_texts() %}{{ return(adapter.dispatch('empty_list_of_texts')()) }}{% endmacro %}
 {% macro duckdb__empty_list_of_texts() %}cast([] as varchar[]){% endmacro %}
 {% macro spark__empty_list_of_texts() %}cast(array() as array<string>){% endmacro %}

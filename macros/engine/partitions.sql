@@ -1,6 +1,6 @@
 {#
-    The engine's half of the partition pattern (macros/partitions): the ledger, how many
-    partitions are built at a time, and what is done to them.
+    The engine-specific half of the partition pattern (macros/partitions): the ledger, batch sizes,
+    and the changes to partitions.
 #}
 
 {% macro create_ledger(ledger, columns) %}
@@ -24,8 +24,8 @@
     using parquet partitioned by (model)
 {% endmacro %}
 
-{# Forget the entries of a model but those of the partitions that the query `kept` gives; all of them
-   where there is none. #}
+{# Delete the ledger entries of a model except those of the partitions in the query `kept`; all of
+   them without one. #}
 {% macro forget_partitions(kept) %}{{ return(adapter.dispatch('forget_partitions')(kept)) }}{% endmacro %}
 {% macro duckdb__forget_partitions(kept) %}
     {% do run_query(
@@ -43,8 +43,7 @@
     ) %}
 {% endmacro %}
 
-{# A table without rows, of the columns that a model declares; for partitioned models by what they are
-   partitioned. #}
+{# An empty table with the columns that a model declares; partitioned like the model. #}
 {% macro create_empty_table(relation, partition_by=none) %}
     {{- return(adapter.dispatch('create_empty_table')(relation, partition_by)) -}}
 {% endmacro %}
@@ -66,7 +65,7 @@
     ) %}
 {% endmacro %}
 
-{# Take every partition that has no entry in the ledger out of a table. #}
+{# Delete each partition without a ledger entry from a table. #}
 {% macro delete_partitions(table) %}{{ return(adapter.dispatch('delete_partitions')(table)) }}{% endmacro %}
 {% macro duckdb__delete_partitions(table) %}
     {% do run_query(
@@ -88,12 +87,12 @@
     {% endif %}
 {% endmacro %}
 
-{# Put the partitions that a query gives into a table. #}
+{# Insert the partitions of a query into a table. #}
 {% macro insert_partitions(relation, partition_by, query) %}
     {{- return(adapter.dispatch('insert_partitions')(relation, partition_by, query)) -}}
 {% endmacro %}
 {% macro duckdb__insert_partitions(relation, partition_by, query) %}
-    {# what parts_in_time counts from #}
+    {# the base of parts_in_time #}
     {% do run_query('set variable first_date = (' ~ first_missing_partition() ~ ')') %}
     {% do run_query('insert into ' ~ relation ~ ' by name\n' ~ query) %}
 {% endmacro %}
@@ -104,9 +103,9 @@
     ) %}
 {% endmacro %}
 
-{# Write what was built into the ledger. On Spark two models that append to one table at the same time
-   delete each other's temporary folder; those that overwrite have a folder each, so the entries of
-   the model are written anew. #}
+{# Record what was built in the ledger. On Spark, two models that append to one table at the same
+   time delete each other's temporary folder; overwrites have separate folders, so the entries of
+   the model are rewritten. #}
 {% macro record_partitions(ledger, model_condition, entries) %}
     {{- return(adapter.dispatch('record_partitions')(ledger, model_condition, entries)) -}}
 {% endmacro %}
@@ -121,9 +120,9 @@
     ) %}
 {% endmacro %}
 
-{# How many partitions of a list, from the date `first` on, fit into memory at a time, as SQL; none for
-   all of them. On DuckDB the vars events_at_once and viewer_days_at_once say it. Spark has the memory
-   of a cluster. #}
+{# How many partitions of a list, from the date `first`, to build at a time, as SQL; none for all of
+   them. On DuckDB the vars events_at_once and viewer_days_at_once set the limit. Spark has the
+   memory of a cluster. #}
 {% macro partitions_at_once(partition_list, first) %}
     {{- return(adapter.dispatch('partitions_at_once')(partition_list, first)) -}}
 {% endmacro %}
@@ -151,11 +150,10 @@
     {{- return(relation_of('source.viewer_personas.raw.slices')) -}}
 {% endmacro %}
 
-{# Conditions on the time of an event that divide what is built at a time into parts: one, or more
-   where a day alone has more than events_at_once. Its events are then counted part by part, in the
-   order in which they lie there, so that no more than a part's is in memory. The parts are whole
-   quarters of an hour of the first date, and the last one has everything after it. Spark has the
-   memory of a cluster. #}
+{# Conditions on the time of an event that split a batch into parts: one, or more if a single day
+   has more than events_at_once. Its events are then aggregated part by part, in storage order, so
+   that only one part is in memory. The parts are whole quarters of an hour of the first date; the
+   last one includes everything after it. Spark has the memory of a cluster. #}
 {% macro parts_in_time(occurred_at) %}
     {{- return(adapter.dispatch('parts_in_time')(occurred_at)) -}}
 {% endmacro %}
@@ -172,7 +170,7 @@
     {% for part in range(parts) %}
         {% set limits = [] %}
         {% for sign, edge in [('>=', part), ('<', part + 1)] if 0 < edge < parts %}
-            {# a constant, unlike a subquery: only the rows of the part are looked at #}
+            {# a constant, unlike a subquery, so only the rows of the part are scanned #}
             {% do limits.append(
                 occurred_at ~ ' ' ~ sign ~ " cast(getvariable('first_date') as timestamp) + to_minutes("
                 ~ (quarters * edge // parts) * 15 ~ ')'
@@ -184,5 +182,5 @@
 {% endmacro %}
 {% macro spark__parts_in_time(occurred_at) %}{{ return(['1 = 1']) }}{% endmacro %}
 
-{# The packages of dbt and of its adapter, whose macros are part of no version of definitions. #}
+{# The packages of dbt and its adapter; definition versions leave out their macros. #}
 {% macro packages_of_dbt() %}{{ return(['dbt', 'dbt_' ~ target.type]) }}{% endmacro %}

@@ -1,11 +1,11 @@
 {#
-    Here are macros and one materialization of dbt-spark that do not fit: they are replaced, for
-    Spark alone, under the names by which dbt finds them.
+    Overrides of macros and one materialization of dbt-spark that do not fit this project, for Spark
+    only, under the names by which dbt finds them.
 #}
 
-{# What a run needs of its engine: on DuckDB a session in UTC, in which the times are that the snapshot
-   notes; on Spark the raw tables, which are files in the folder where `personas load --to parquet`
-   has put them. #}
+{# What a run needs from its engine. DuckDB: a session in UTC, because the snapshot records times in
+   the session's zone. Spark: the raw tables, which are files in the folder that `personas load --to
+   parquet` writes. #}
 {% macro prepare_engine() %}{{ return(adapter.dispatch('prepare_engine')()) }}{% endmacro %}
 {% macro duckdb__prepare_engine() %}
     {% set zone = run_query("select current_setting('TimeZone')").rows[0][0] if execute else 'UTC' %}
@@ -53,8 +53,8 @@
     {%- endfor %}
 {% endmacro %}
 
-{# Tables: the table first and its rows after it. `create table … as` writes the rows first, and where
-   it is killed leaves a folder that no later run may use. #}
+{# Tables: create the table, then insert its rows. `create table … as` writes the rows first; if it
+   is killed, it leaves a folder that blocks later runs. #}
 {% macro spark__create_table_as(temporary, relation, compiled_code, language='sql') %}
     {% if temporary %}
         {{ return(create_temporary_view(relation, compiled_code)) }}
@@ -65,19 +65,19 @@
     {{ compiled_code }}
 {% endmacro %}
 
-{# Constraints: a table of Parquet has none; the test columns_hold looks for nulls instead. #}
+{# Constraints: a Parquet table has none; the test columns_hold looks for nulls instead. #}
 {% macro spark__persist_constraints(relation, model) %}{% endmacro %}
 
-{# Descriptions: a table of Parquet gets them when it is made; dbt-spark would ask for its columns each
-   time, and then change nothing. #}
+{# Descriptions: a Parquet table gets them when it is created; dbt-spark would query its columns
+   each time and then change nothing. #}
 {% macro spark__persist_docs(relation, model, for_relation, for_columns) %}{% endmacro %}
 
-{# A text as a literal of Spark's SQL. #}
+{# A text as a Spark SQL literal. #}
 {% macro spark_text(text) %}
     {{ return("'" ~ text | string | replace("\\", "\\\\") | replace("'", "\\'") ~ "'") }}
 {% endmacro %}
 
-{# Seeds: dbt-spark writes a text with a quote in it as it is, and a missing one as None. #}
+{# Seeds: dbt-spark does not escape quotes in texts, and writes a missing text as None. #}
 {% macro spark__create_csv_table(model, agate_table) %}
     {% set statement_text %}
         create table {{ this }} (
@@ -117,9 +117,9 @@
 {% endmacro %}
 
 {#
-    Snapshots: dbt-spark merges into a table, which Parquet cannot do. What a snapshot of the
-    strategy `check` knows is a log, to which rows are only added: what was seen, and when. The
-    snapshot is a view of it; what is seen holds until the next row of the same key.
+    Snapshots: dbt-spark merges into a table, which Parquet cannot do. The content of a `check`
+    snapshot is an append-only log of what was seen, and when. The snapshot is a view of the log: a
+    value holds until the next row of the same key.
 #}
 {% materialization snapshot, adapter='spark' %}
     {%- set key = config.get('unique_key') -%}

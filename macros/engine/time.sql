@@ -13,7 +13,7 @@
 {% macro duckdb__iso_weekday(date) %}cast(isodow({{ date }}) as integer){% endmacro %}
 {% macro spark__iso_weekday(date) %}(weekday({{ date }}) + 1){% endmacro %}
 
-{# The wall clock in `timezone` (an IANA name that the engine knows) at a UTC timestamp. #}
+{# The local time in `timezone` (an IANA name that the engine knows) at a UTC timestamp. #}
 {% macro local_time(utc_timestamp, timezone) %}
     {{- return(adapter.dispatch('local_time')(utc_timestamp, timezone)) -}}
 {% endmacro %}
@@ -24,7 +24,7 @@
     cast(from_utc_timestamp({{ utc_timestamp }}, {{ timezone }}) as timestamp)
 {%- endmacro %}
 
-{# The quarter of an hour in which a timestamp lies: the timestamp at which it begins. #}
+{# The start of the quarter of an hour that contains a timestamp. #}
 {% macro quarter_hour(timestamp) %}{{ return(adapter.dispatch('quarter_hour')(timestamp)) }}{% endmacro %}
 {% macro duckdb__quarter_hour(timestamp) -%}
     time_bucket(interval '15' minute, {{ timestamp }})

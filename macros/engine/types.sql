@@ -1,5 +1,5 @@
-{# A text as a value of a type: date, integer, double or boolean; null where it is none. What is a
-   date begins with year, month and day, and a fraction is rounded to an integer. #}
+{# A text as a value of a type: date, integer, double or boolean; null if it cannot be read as one.
+   A date begins with year, month and day; a fraction is rounded to an integer. #}
 {% macro text_as(type, text) %}{{ return(adapter.dispatch('text_as')(type, text)) }}{% endmacro %}
 {% macro duckdb__text_as(type, text) %}try_cast({{ text }} as {{ type }}){% endmacro %}
 {% macro spark__text_as(type, text) -%}
@@ -18,8 +18,8 @@
 {%- endmacro %}
 
 {#
-    The spelling of a data type in the YAML of models and sources. The contracts are written in
-    DuckDB's: varchar, json, lists as `type[]`, structs as `struct(name type, …)`.
+    The engine's spelling of a data type in the YAML of models and sources. The YAML uses DuckDB's:
+    varchar, json, lists as `type[]`, structs as `struct(name type, …)`.
 #}
 {% macro data_type(name) %}{{ return(adapter.dispatch('data_type')(name)) }}{% endmacro %}
 {% macro duckdb__data_type(name) %}{{ return(name) }}{% endmacro %}

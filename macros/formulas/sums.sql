@@ -1,11 +1,12 @@
-{# The sum of a measure as a double that does not depend on the order of the rows: sums of doubles
-   do, in their last bits, and equal inputs must give equal tables. Exact to the decimal's scale. #}
+{# The sum of a measure as a double, independent of the order of the rows. The last bits of a sum of
+   doubles depend on the order, and equal inputs must give equal tables. Exact to the scale of the
+   decimal. #}
 {% macro exact_sum(expression, decimal='decimal(18, 6)') -%}
     cast(sum(cast({{ expression }} as {{ decimal }})) as double)
 {%- endmacro %}
 
-{# Watch minutes out of watch seconds: null where something was watched but no event gave seconds,
-   zero where nothing was watched. #}
+{# Watch minutes from watch seconds: null if something was watched but no event has seconds, zero if
+   nothing was watched. #}
 {% macro watch_minutes(watch_seconds, watch_interactions) -%}
     case
         when {{ watch_seconds }} is not null then {{ watch_seconds }} / 60.0
@@ -14,8 +15,8 @@
     end
 {%- endmacro %}
 
-{# The population standard deviation from exact sums (see exact_sum); 0 where all values are equal,
-   which the difference of two large sums would not give. #}
+{# The population standard deviation from exact sums (see exact_sum); 0 if all values are equal,
+   which the difference of two large sums would not guarantee. #}
 {% macro exact_standard_deviation(expression) -%}
     case
         when max({{ expression }}) = min({{ expression }}) then 0.0

@@ -1,4 +1,4 @@
-{# How far the clock of a time zone is ahead of UTC at the midnight (UTC) that begins a date. #}
+{# The UTC offset of a time zone at the midnight (UTC) that begins a date. #}
 {% macro utc_offset(date, timezone) -%}
     {{ local_time('cast(' ~ date ~ ' as timestamp)', timezone) }} - cast({{ date }} as timestamp)
 {%- endmacro %}
@@ -8,8 +8,8 @@
     cast({{ local_timestamp }} - interval '{{ var("day_starts_at_hour") }}' hour as date)
 {%- endmacro %}
 
-{# The dayparts in the order of the clock, each from its hour to that of the next; the night goes on
-   to the morning. #}
+{# The dayparts in clock order, each from its hour to that of the next; the night lasts until the
+   morning. #}
 {% macro daypart(local_hour) -%}
     case
         when {{ local_hour }} < {{ var('morning_starts_at_hour') }} then 'night'
@@ -23,8 +23,8 @@
 
 {#
     The length of the mean resultant vector of values on a circle (hours of 24, weekdays of 7), 0
-    (no direction) to 1 (all the same); null without any. `weight` counts how often `value` occurs.
-    Mardia and Jupp, Directional Statistics (2000), section 2.3.
+    (no direction) to 1 (all the same); null without values. `weight` counts how often `value`
+    occurs. Mardia and Jupp, Directional Statistics (2000), section 2.3.
 #}
 {% macro resultant_length(weight, value, circle) -%}
     {%- set angle = '2 * pi() * ' ~ value ~ ' / ' ~ circle ~ '.0' -%}
@@ -37,9 +37,9 @@
     )
 {%- endmacro %}
 
-{# Whether a resultant length over `observations` values is more than chance: Rayleigh's test of
-   uniformity rejects at about 5 % from n R² > 3 on (Mardia and Jupp, section 6.3). The hours of an
-   evening are not independent, so that days are asked for as well. #}
+{# Whether a resultant length over `observations` values is beyond chance: Rayleigh's test of
+   uniformity rejects at about 5 % for n R² > 3 (Mardia and Jupp, section 6.3). The hours of an
+   evening are not independent, so a minimum number of days is required as well. #}
 {% macro has_peak(resultant_length, observations, days) -%}
     {{ days }} >= {{ var('peak_min_days') }}
     and {{ resultant_length }} >= round(sqrt(3.0 / {{ observations }}), 9)

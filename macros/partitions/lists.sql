@@ -1,4 +1,4 @@
-{# A condition on the rows of the partition list: is this partition to be built now? #}
+{# A condition on the rows of the partition list: must this partition be built now? #}
 {% macro needs_building() -%}
     {%- if not execute or model.resource_type == 'unit_test' -%}
         1 = 1
@@ -19,40 +19,40 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# A condition on the rows of the partition list: is this partition wanted, and the ledger does not
-   know it? #}
+{# A condition on the rows of the partition list: is this partition wanted but missing in the
+   ledger? #}
 {% macro lacks_entry() -%}
     {%- set partition = partition_settings() -%}
     {{ partition.version }} is not null
     and {{ partition.column }} not in ({{ recorded_partitions() }})
 {%- endmacro %}
 
-{# The partitions of the model that the ledger knows, as a query. #}
+{# The partitions of the model in the ledger, as a query. #}
 {% macro recorded_partitions() -%}
     select partition_date
     from {{ partition_ledger() }}
     where {{ partition_settings().ledger_rows }}
 {%- endmacro %}
 
-{# The first date of which the ledger lacks the partition, as a query. #}
+{# The first date with a partition missing in the ledger, as a query. #}
 {% macro first_missing_partition() -%}
     {%- set partition = partition_settings() -%}
     select min({{ partition.column }}) from {{ partition.list }} where {{ lacks_entry() }}
 {%- endmacro %}
 
-{# How many partitions the ledger lacks. #}
+{# How many partitions are missing in the ledger. #}
 {% macro missing_partitions() %}
     {% set query = 'select count(*) from ' ~ partition_settings().list ~ ' where ' ~ lacks_entry() %}
     {{ return(run_query(query).rows[0][0]) }}
 {% endmacro %}
 
-{# Is there a table of which something may be kept? #}
+{# Is there a table with partitions that can be kept? #}
 {% macro holds_partitions() %}
     {{ return(load_relation(this) is not none and not should_full_refresh()) }}
 {% endmacro %}
 
-{# Each partition that the list, the ledger or the table knows: do the three agree on it? The number
-   of rows tells a partition that somebody deleted by hand. #}
+{# Each partition in the list, the ledger or the table: do the three agree on it? The row count
+   reveals a partition that was deleted by hand. #}
 {% macro compared_partitions() %}
     {% set partition = partition_settings() %}
     select
@@ -79,7 +79,7 @@
     ) as present using (partition_date)
 {% endmacro %}
 
-{# How many partitions are kept as they are, and how many are not. #}
+{# How many partitions are kept, and how many are not. #}
 {% macro partition_counts() %}
     {% if holds_partitions() %}
         select
@@ -91,12 +91,12 @@
     {% endif %}
 {% endmacro %}
 
-{# The partitions that the table holds whole and in the wanted version. #}
+{# The partitions that the table holds completely and in the wanted version. #}
 {% macro kept_partitions() %}
     select partition_date from ({{ compared_partitions() }}) as compared where is_kept
 {% endmacro %}
 
-{# What the ledger is to say of the partitions that were built just now. #}
+{# The ledger entries of the partitions that were just built. #}
 {% macro built_partitions() %}
     {% set partition = partition_settings() %}
     {% set built = needs_building() | trim %}

@@ -1,24 +1,23 @@
 {#
-    The one incremental pattern (docs/architecture.md): the materialization `partitioned`.
+    The one incremental pattern (docs/architecture.md): the materialization `partitioned`. A
+    partitioned model names its partition list in `meta.partition_list` and reads from that list
+    only the rows that `needs_building()`. The meta of the list names its partition column
+    (`partition_column`); its rows name the wanted partitions and their versions. A model may use
+    another column of the list (its own `partition_column`) and another version
+    (`partition_version`); if that version is null, the partition is not wanted.
 
-    A partitioned model names its partition list in `meta.partition_list` and reads from that list
-    only the rows that `needs_building()`. The list says in its meta by which column it partitions
-    (`partition_column`), and in its rows which partitions are wanted and in which version. A model
-    may go by another column of the list (its own `partition_column`) and by another version
-    (`partition_version`): where the list gives none, it wants no partition.
+    The table partition_ledger records which partitions the table holds. If list, ledger and table
+    agree, the model needs nothing. Otherwise a run deletes stale ledger entries, deletes the
+    partitions without an entry, and builds and records what is missing in the ledger: all at once,
+    so that work shared by partitions is done once; or, for large partitions that share no work
+    (`meta.in_batches`), as many at a time as fit into memory.
 
-    The table partition_ledger says which partitions the table holds. Where list, ledger and table
-    agree, a run is done with the model. Otherwise it forgets the ledger's entries that are stale,
-    deletes the partitions that have no entry, and builds and records what the ledger lacks: all at
-    once, so that what partitions have in common is computed once; or, where they have nothing in
-    common and are large (`meta.in_batches`), as many at a time as fit into memory.
+    On DuckDB all this is one transaction. On Spark each step is a separate statement, and the order
+    keeps it safe: an entry is deleted before its partition is touched and recorded after it is
+    built, so a killed run has built everything that it recorded.
 
-    On DuckDB all this is one transaction. On Spark each step is a statement, and the order makes up
-    for it: an entry is forgotten before its partition is touched and recorded after it, so that a
-    killed run has built what it recorded.
-
-    A table of which nothing can be kept (a changed definition, an upgraded project) is made anew,
-    so that its columns may change, too.
+    A table with nothing to keep (a changed definition, an upgraded project) is recreated, so that
+    its columns may change too.
 #}
 {% materialization partitioned, default %}
     {% set partition = partition_settings() %}
@@ -47,7 +46,7 @@
             {% do record_partitions(partition_ledger(), partition.ledger_rows, built_partitions()) %}
             {% if not missing_partitions() %}{% break %}{% endif %}
         {% endfor %}
-        {# a changed description waits for the next partition, so that an idle run stays quick #}
+        {# a changed description waits for the next partition, so an idle run stays fast #}
         {% do persist_docs(table, model) %}
     {% endif %}
     {% do apply_grants(table, config.get('grants'), should_revoke=kept > 0) %}
@@ -56,13 +55,14 @@
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [table]}) }}
 {% endmaterialization %}
-{# The ledger lies beside the first list, wherever a target or a project has put that. #}
+{# The ledger is in the schema of the first list, wherever a target or a project puts that. #}
 {% macro partition_ledger() %}
     {% set list = relation_of('model.viewer_personas.source_dates') %}
     {{- return(list.incorporate(path={'identifier': 'partition_ledger'})) -}}
 {% endmacro %}
 
-{# The table of a node of this package. `ref` and `source` would make it an input of the model. #}
+{# The table of a node of this package. `ref` and `source` would add it to the lineage of the model.
+   #}
 {% macro relation_of(unique_id) %}
     {% set node = graph.nodes.get(unique_id) or graph.sources[unique_id] %}
     {{ return(api.Relation.create(
@@ -70,12 +70,12 @@
     )) }}
 {% endmacro %}
 
-{# How the ledger names a table. #}
+{# The name of a table in the ledger. #}
 {% macro name_in_ledger(relation) %}
     {{ return("'" ~ relation.schema ~ "." ~ relation.identifier ~ "'") }}
 {% endmacro %}
 
-{# row_count lets a partition that somebody deleted from the table be noticed and built again. #}
+{# row_count reveals a partition that was deleted from the table, so that it is rebuilt. #}
 {% macro ledger_columns() %}
     {{ return({
         'model': 'varchar',
@@ -93,8 +93,8 @@
 {% endmacro %}
 
 {#
-    What a partitioned model goes by: a list, its partition column (that of the list unless the
-    model has another) and its version column.
+    The partitioning of a model: its list, partition column (that of the list unless the model has
+    its own) and version column.
 #}
 {% macro partition_settings() %}
     {% set meta = model.config.meta %}
@@ -108,7 +108,7 @@
     }) }}
 {% endmacro %}
 
-{# The node of a model that the model which is running reads. #}
+{# The node of a model that the running model reads. #}
 {% macro node_read(name) %}
     {% for unique_id in model.depends_on.nodes if unique_id.split('.')[2] == name %}
         {{ return(graph.nodes[unique_id]) }}

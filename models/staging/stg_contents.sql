@@ -43,7 +43,7 @@ select
             {%- endfor %}
             {%- for name in ['season_number', 'episode_number', 'runtime_seconds', 'released_on'] %}
                 case
-                    -- an empty text says as little as none
+                    -- an empty text is treated as null
                     when
                         {{ name }} is null
                         and {{ json_kind('doc', field[name]) }} is not null

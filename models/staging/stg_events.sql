@@ -9,7 +9,7 @@ select
     content_id,
     event_type,
     occurred_at,
-    -- a negative, endless or absurd (30 years) watch time is as good as none
+    -- a negative, infinite or absurd (30 years) watch time becomes null
     case when watch_seconds >= 0 and watch_seconds < 1e9 then watch_seconds end as watch_seconds,
     event_count,
     device

@@ -1,4 +1,4 @@
-"""Building: dbt, run inside this process, with its events turned into progress."""
+"""Building: runs dbt in this process and turns its events into progress."""
 
 import json
 import os
@@ -21,20 +21,20 @@ from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.project import PACKAGED, work_folder
 
-# Importing dbt takes seconds, which nobody should wait for who only asks `personas explain`.
+# Importing dbt takes seconds, which `personas explain` should not have to wait for.
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = PACKAGED
-"""The dbt project that commands work with; `--project` sets another (see cli/options.py)."""
+"""The dbt project that commands use; `--project` sets another (see cli/options.py)."""
 
 
 @dataclass
 class BuildSummary:
     """What a build did: partitions rebuilt by model, and the checks that warned.
 
-    `checks_unchanged` passed in an earlier build, on exactly what is there now.
+    `checks_unchanged` passed in an earlier build on exactly the current state.
     """
 
     invocation_id: str
@@ -55,19 +55,19 @@ def build(
 ) -> BuildSummary:
     """Run every seed, snapshot and model of the dbt project on the database, and the data tests.
 
-    A test that passed before on exactly what is there now is not run again, but with `all_tests` or
+    A test that already passed on exactly the current state is skipped, except with `all_tests` or
     `full_refresh`. `tests` false runs none.
 
-    `variables` is YAML for dbt's --vars. Raises `InputError` where there is nothing loaded or a
-    variable is unknown or out of its range, `CheckFailed` where a model or a test fails. What was
-    built before a failure stays; each model is replaced in one transaction.
+    `variables` is YAML for dbt's --vars. Raises `InputError` if nothing is loaded or a variable is
+    unknown or out of range, `CheckFailed` if a model or a test fails. What was built before a
+    failure stays; each model is replaced in one transaction.
     """
     values = variables_of(variables)
     with connect(database, read_only=True) as connection:
         if not _is_loaded(connection):
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
     with connect(database) as connection:
-        create_raw_tables(connection)  # it may have been loaded by a version without one of them
+        create_raw_tables(connection)  # it may have been loaded by a version without some of them
     project = parsed(database)
     left_out, before = _tests_of(project), {}
     if tests:
@@ -85,7 +85,7 @@ def build(
     results = [result]
     if tests:
         after = _states(database, project, inputs)
-        # What nobody expected to change did: rows that somebody had deleted, for one.
+        # Something changed unexpectedly, for example rows that were deleted by hand.
         late = {name for name in left_out if after[name] != before[name]}
         if late:
             manifest = _without_tests(project, _tests_of(project) - late)
@@ -99,15 +99,15 @@ def build(
 
 
 def _inputs(database: Path, project: "Manifest", values: dict[str, Any]) -> checks.Inputs:
-    """What decides how tests end and no build changes: files, vars, seeds and what was loaded."""
-    files = _version_of_files(PROJECT, without=".csv")  # a test that reads no seed rests on none
+    """What decides test results and no build changes: files, vars, seeds and loaded data."""
+    files = _version_of_files(PROJECT, without=".csv")  # a test that reads no seed depends on none
     definitions = files + json.dumps(values, sort_keys=True, default=str)
     with connect(database, read_only=True) as connection:
         return checks.inputs(connection, project, definitions)
 
 
 def _states(database: Path, project: "Manifest", inputs: checks.Inputs) -> checks.States:
-    """The state of each test, by what is in the database now."""
+    """The state of each test, by the current contents of the database."""
     with connect(database, read_only=True) as connection:
         return checks.states(connection, project, inputs)
 
@@ -132,12 +132,12 @@ def parse(database: Path, *, tests: bool = True) -> "Manifest":
     walks all nodes several times in each run.
     """
     project = parsed(database)
-    # The copy because dbt writes into the manifest that it runs.
+    # A copy, because dbt writes into the manifest that it runs.
     return project.deepcopy() if tests else _without_tests(project)
 
 
 def parsed(database: Path) -> "Manifest":
-    """The project as dbt reads it, only to be read: models, exposures and their settings.
+    """The project as dbt reads it, read-only: models, exposures and their settings.
 
     Opens no database. A process parses once for all databases of one name, which dbt puts into the
     names of relations, as long as no file of the project changes. --vars change nothing in a
@@ -148,14 +148,14 @@ def parsed(database: Path) -> "Manifest":
 
 @lru_cache(maxsize=8)
 def _parsed(database_name: str, project: Path, version: str) -> "Manifest":
-    # The name alone: dbt's own memory of the project is void where the path is another.
+    # The name alone: dbt's partial-parsing cache is invalid for a different path.
     result = invoke(["parse"], Path(database_name), lambda text, done, total: None)
     manifest: Manifest = result.result
     return manifest
 
 
 def _version_of_files(project: Path, *, without: str | None = None) -> str:
-    """The md5 of every file that dbt parses, or of all but those of one suffix."""
+    """The md5 of every file that dbt parses, or of all except those of one suffix."""
     files = [project / "dbt_project.yml", project / "selectors.yml"]
     for folder in ("macros", "models", "profiles", "seeds", "tests"):
         files += sorted((project / folder).rglob("*"))
@@ -177,7 +177,7 @@ def _without_tests(manifest: "Manifest", left_out: set[str] | None = None) -> "M
     reduced = copy(manifest)
     reduced.nodes = {name: node for name, node in manifest.nodes.items() if name not in left_out}
     reduced.unit_tests = {}
-    reduced.files = {}  # only for parsing again, and as much as all the rest
+    reduced.files = {}  # only for parsing again, and as large as all the rest
     return reduced.deepcopy()
 
 
@@ -189,12 +189,12 @@ def invoke(
     project: Path | None = None,
     manifest: "Manifest | None" = None,
 ) -> "dbtRunnerResult":
-    """Run one dbt command against the database, and let go of the file afterwards.
+    """Run one dbt command against the database, and close the file afterwards.
 
     `project` is another folder than that of the checkout; `manifest` is the project as it was
-    parsed, which spares a second time.
+    parsed, which avoids a second parse.
 
-    Raises `InputError` where dbt stops before it runs a node: the project, a variable or an option
+    Raises `InputError` if dbt stops before it runs a node: the project, a variable or an option
     is wrong.
     """
 
@@ -229,7 +229,7 @@ def _environment(database: Path) -> Iterator[None]:
     """What profiles.yml and dbt read from the environment; put back what was there."""
     settings = {
         "PERSONAS_DATABASE": str(database.resolve()),
-        # a second of each build, and nobody reads them
+        # they take a second of each build and are not used
         "DBT_WRITE_JSON": os.environ.get("DBT_WRITE_JSON", "false"),
         "DBT_LOG_LEVEL_FILE": os.environ.get("DBT_LOG_LEVEL_FILE", "info"),
     }
@@ -249,26 +249,26 @@ def _environment(database: Path) -> Iterator[None]:
 
 
 def default_variables(project: Path) -> dict[str, Any]:
-    """The vars of dbt_project.yml, with their values where --vars says nothing."""
+    """The vars of dbt_project.yml with their default values."""
     settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
     variables: dict[str, Any] = settings["vars"]
     return variables
 
 
 def variables_of(variables: str | None) -> dict[str, Any]:
-    """All vars, with those of --vars. Raises `InputError` where these are no YAML or unknown."""
+    """All vars, with --vars applied. Raises `InputError` if these are invalid YAML or unknown."""
     known = default_variables(PROJECT)
     if not variables:
         return known
     try:
         given = yaml.safe_load(variables)
     except yaml.YAMLError as error:
-        raise InputError(f"--vars is no YAML: {_first_words(str(error))}") from error
+        raise InputError(f"--vars is not valid YAML: {_first_words(str(error))}") from error
     if not isinstance(given, dict):
         raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
     for name in given:
         if name not in known:
-            raise InputError(f"--vars: unknown variable {name}; there are {', '.join(known)}")
+            raise InputError(f"--vars: unknown variable {name}; known are {', '.join(known)}")
     return {**known, **given}
 
 
@@ -304,7 +304,7 @@ def _collect(results: list["dbtRunnerResult"], summary: BuildSummary, database: 
 
 def _failing_rows(database: Path, query: str) -> str:
     """The first rows that a failing test found, so that the message names them."""
-    # opened plainly: compiled SQL names the catalogue, which is called as the file
+    # opened plainly: compiled SQL names the catalogue, which has the name of the file
     with duckdb.connect(str(database), read_only=True) as connection:
         found = connection.execute(f"select * from ({query}) limit 3")
         names = [column[0] for column in found.description or []]

@@ -1,10 +1,10 @@
-"""Which data tests a build may leave out: those that passed on exactly what is there now.
+"""Which data tests a build may skip: those that passed on exactly the current state.
 
-`metrics.test_ledger` says of each data test that passed in which state of what it reads. The state
+`metrics.test_ledger` records for each data test that passed the state of what it reads. The state
 is an md5 of the project's files, the vars and, for all that the test reads, directly or not, what
 decides its rows: a seed's file, the entries of a partitioned table in the ledger of partitions, the
-rows of what was loaded and of tables that are kept from run to run. Other tables and views are made
-in every build, so they follow from these.
+rows of loaded data and of tables kept from run to run. Other tables and views are rebuilt in every
+build, so they follow from these.
 
 A test is recorded after it passed. One that warned, failed or was not reached has no entry.
 """
@@ -41,7 +41,7 @@ def inputs(connection: duckdb.DuckDBPyConnection, manifest: "Manifest", definiti
     rows = {
         name: _state_of_rows(
             connection,
-            # the events are too many to be looked at each time: each slice has their checksum
+            # the events are too many to scan each time: each slice has their checksum
             "select * exclude (loaded_at, run_id) from raw.slices"
             if source.identifier in ("events", "slices")
             else f"from {source.schema}.{source.identifier}",
@@ -56,7 +56,7 @@ def inputs(connection: duckdb.DuckDBPyConnection, manifest: "Manifest", definiti
 
 
 def states(connection: duckdb.DuckDBPyConnection, manifest: "Manifest", inputs: Inputs) -> States:
-    """The state of each data test, by the inputs and what is in the database now."""
+    """The state of each data test, by the inputs and the current contents of the database."""
     rows = dict(inputs.rows)
     for name, node in manifest.nodes.items():
         table = f"{node.schema}.{node.alias}"
@@ -75,7 +75,7 @@ def states(connection: duckdb.DuckDBPyConnection, manifest: "Manifest", inputs: 
 
 
 def passed(connection: duckdb.DuckDBPyConnection) -> States:
-    """The tests that passed when they last ran, and the state in which they did."""
+    """The tests that passed when they last ran, and the state in which they passed."""
     try:
         rows = connection.execute("select test, state from metrics.test_ledger").fetchall()
     except duckdb.CatalogException:
@@ -86,7 +86,7 @@ def passed(connection: duckdb.DuckDBPyConnection) -> States:
 def record(
     connection: duckdb.DuckDBPyConnection, has_passed: States, has_not: Collection[str]
 ) -> None:
-    """Write down which tests passed in which state, and forget those that did not pass."""
+    """Record which tests passed in which state, and delete those that did not pass."""
     with transaction(connection):
         connection.execute("create schema if not exists metrics")
         connection.execute(
@@ -116,7 +116,7 @@ def _all_read(manifest: "Manifest", unique_id: str) -> list[str]:
 
 
 def _state_of_rows(connection: duckdb.DuckDBPyConnection, query: str) -> str:
-    """The number of the rows and a sum of their checksums, which depends on no order."""
+    """The row count and an order-independent sum of the row checksums."""
     try:
         found = connection.execute(
             "select count(*), sum(md5_number_lower(state_rows::varchar))"

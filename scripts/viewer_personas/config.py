@@ -56,7 +56,7 @@ class EventConstants(_Settings):
 
 
 class _EventsMapping(_Settings):
-    """What the service calls the columns of its events, and what holds for all of them."""
+    """The service's names for the columns of its events, and constants for all of them."""
 
     columns: EventColumns = EventColumns()
     constants: EventConstants = EventConstants()
@@ -135,11 +135,11 @@ class _Server(_Settings):
 
 
 class DruidServer(_Server):
-    """A Druid: `url` is that of its router (or of the broker, with the proxy of management on).
+    """A Druid: `url` is that of its router (or of a broker with the management proxy enabled).
 
-    `query_timeout_seconds` is the longest that Druid may work on a query for many rows. A request
-    that fails is sent `attempts` times in all, with `first_wait_seconds` after the first, twice as
-    long after each other, and 30 seconds at most.
+    `query_timeout_seconds` is the longest that Druid may work on a query for many rows. A failing
+    request is sent up to `attempts` times; the wait is `first_wait_seconds`, doubles after each
+    attempt, and is at most 30 seconds.
     """
 
     url: str
@@ -190,8 +190,8 @@ class DruidEvents(DruidServer, _EventsMapping):
 class MongoDocuments(_Server):
     """Contents or users in a MongoDB collection.
 
-    `updated_at` names the field of the last change; with it a load asks for what changed since
-    the last one, less `overlap_minutes`.
+    `updated_at` names the field of the last change; with it, loads are incremental: they ask for
+    what changed since the last one, less `overlap_minutes`.
     """
 
     driver: Literal["mongodb"]
@@ -217,10 +217,10 @@ class MongoDocuments(_Server):
 class DruidExport(DruidServer):
     """Where results are published, and how the rows get there.
 
-    `through` is how Druid reads the rows: `http`, from a server that the exporter runs meanwhile on
-    `listen` and that Druid reaches as `address`; `storage`, from below `storage_uri`, where the
-    exporter writes them first; `inline`, inside of tasks of at most `inline_bytes` each. A date of
-    which less than `smallest_share` of the rows that are there would be left is not replaced.
+    `through` is how Druid reads the rows: `http`, from a temporary server of the exporter on
+    `listen`, which Druid reaches as `address`; `storage`, from below `storage_uri`, where the
+    exporter writes them first; `inline`, in tasks of at most `inline_bytes` each. A date that would
+    keep less than `smallest_share` of its current rows is not replaced.
     """
 
     through: Literal["http", "storage", "inline"] = "http"
@@ -240,7 +240,7 @@ class DruidExport(DruidServer):
 
 
 class Exports(_Settings):
-    """The targets of `personas export --to`, but for files, which need no settings."""
+    """The targets of `personas export --to`, except files, which need no settings."""
 
     druid: DruidExport | None = None
 
@@ -274,14 +274,14 @@ def load_sources(path: Path) -> Sources:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without its silent rule that the last of two equal keys wins."""
+    """YAML that rejects duplicate keys instead of silently keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for position, key in enumerate(keys):
             if key in keys[:position]:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key} is there twice", problem_mark=node.start_mark
+                    problem=f"duplicate key {key}", problem_mark=node.start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -290,7 +290,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Write it, or name another by --sources.") from None
+        raise InputError(f"{path}: no such file. Create it, or use --sources.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
@@ -332,7 +332,7 @@ _SECRETS = ("password", "uri")
 
 
 def _message(errors: list[ErrorDetails]) -> str:
-    """The one error to show: a misspelt key explains the missing one, a driver explains both."""
+    """The one error to show: a misspelt key explains a missing one, a driver explains both."""
 
     def rank(error: ErrorDetails) -> int:
         if error["type"].startswith("union_tag"):
@@ -356,8 +356,8 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
     given = "what is there" if place[-1] in _SECRETS else repr(error["input"])
     match error["type"]:
         case "union_tag_invalid":
-            known = error["ctx"]["expected_tags"].replace("'", "").replace(", ", " and ")
-            return f"'{error['ctx']['tag']}' is no known driver: there are {known}"
+            known = error["ctx"]["expected_tags"].replace("'", "").replace(", ", " or ")
+            return f"'{error['ctx']['tag']}' is not a known driver; choose {known}"
         case "union_tag_not_found":
             return "is missing"
         case "extra_forbidden":

@@ -1,7 +1,7 @@
-"""A client of Druid: SQL with whole answers or an error, the JSON APIs, and the segments.
+"""A Druid client: SQL with complete answers or an error, the JSON APIs, and the segments.
 
-Metadata comes through pydruid. Its cursor is not used for rows: it takes the beginning of an answer
-that was cut for the whole, and loses rows behind a value that ends in a backslash.
+Metadata comes through pydruid. Its cursor is not used for rows: it accepts a truncated answer as
+complete, and loses rows after a value that ends in a backslash.
 """
 
 import json
@@ -26,15 +26,15 @@ from viewer_personas.errors import InputError, Unreachable
 
 Result = TypeVar("Result")
 
-# What a proxy or a busy Druid answers for a while: too many queries, a server that starts or stops.
+# Temporary answers of a proxy or a busy Druid: too many queries, a server that starts or stops.
 _PASSING = (408, 429, 500, 502, 503, 504)
 _PIECE_BYTES = 1 << 20
 
 
 class Passing(Exception):
-    """A failure that may pass by itself: worth another attempt.
+    """A transient failure, worth a retry.
 
-    `status` is that of HTTP, where there was an answer.
+    `status` is the HTTP status, if there was an answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -43,7 +43,7 @@ class Passing(Exception):
 
 
 class Incomplete(Passing):
-    """Druid answered, but not with everything: cut on the way, or segments were missing."""
+    """Druid answered, but incompletely: truncated on the way, or segments were missing."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Segment:
 
     @property
     def is_missing(self) -> bool:
-        """Whether queries ought to see it and do not."""
+        """Whether queries should see it but do not."""
         return self.is_published and not self.is_overshadowed and not self.is_available
 
 
 class Druid:
-    """One Druid server, spoken to as one user.
+    """One Druid server, accessed as one user.
 
     `place` names the settings in messages, such as "sources.yml: events"; `folder` is what the path
     of the CA file is relative to. Nothing is sent before the first call. Every method raises
-    `InputError` where Druid refuses the login or the query, and `Unreachable` where it still does
-    not answer after all attempts. `stop()` ends the waiting of other threads.
+    `InputError` if Druid refuses the login or the query, and `Unreachable` if it still does not
+    answer after all attempts. `stop()` ends the waits of other threads.
     """
 
     def __init__(self, server: DruidServer, place: str, folder: Path) -> None:
@@ -89,13 +89,13 @@ class Druid:
         self._password = server.password.get_secret_value() if server.password else None
 
     def stop(self) -> None:
-        """Let calls in other threads end as soon as they can; there are no new ones after it."""
+        """Let calls in other threads end as soon as they can, and allow no new ones."""
         self._stopping.set()
 
     # --- attempts ---------------------------------------------------------------------------------
 
     def retrying(self) -> tenacity.Retrying:
-        """The attempts that the settings allow, for what raises `Passing`; raises the last one."""
+        """Retry `Passing` errors as often as the settings allow; raises the last one."""
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Passing),
             stop=tenacity.stop_any(
@@ -108,7 +108,7 @@ class Druid:
         )
 
     def repeat(self, call: Callable[[], Result]) -> Result:
-        """The result of `call`, tried again while it raises `Passing`; at last `Unreachable`."""
+        """The result of `call`, retried while it raises `Passing`; finally `Unreachable`."""
         try:
             return self.retrying()(call)
         except Passing as error:
@@ -134,9 +134,9 @@ class Druid:
         """Write an answer of any size into a file of JSON lines; returns the file and its rows.
 
         The file is `target` with .json.gz or .json added, as Druid sent it. One attempt: raises
-        `Passing`, and `Incomplete` where the answer does not end as a whole one does. It ends in an
-        empty line; that it ends well for HTTP and gzip says nothing, for Druid ends a query that
-        failed half-way in the same way.
+        `Passing`, and `Incomplete` if the answer is truncated. A complete answer ends in an empty
+        line; a clean end of HTTP and gzip proves nothing, because Druid ends a query that failed
+        half-way in the same way.
         """
         body = _sql(query, self.server.query_timeout_seconds, {})
         with self._request("POST", "/druid/v2/sql", body) as response, self._inflated():
@@ -169,8 +169,8 @@ class Druid:
     def post(self, path: str, body: Any) -> Any:
         """What a JSON API answers to a body.
 
-        Sent again only where Druid said that it is too busy or not there, never where it may have
-        done what was asked.
+        Retried only if Druid said that it is too busy or not available, never if it may have
+        executed the request.
         """
 
         def ask() -> Any:
@@ -192,7 +192,7 @@ class Druid:
         return sorted(str(name) for (name,) in rows)
 
     def columns(self, datasource: str) -> dict[str, str]:
-        """The columns of a datasource with their SQL types; none where there is no such one."""
+        """The columns of a datasource with their SQL types; empty if it does not exist."""
         rows = self._metadata(
             "COLUMN_NAME, DATA_TYPE",
             "INFORMATION_SCHEMA.COLUMNS",
@@ -238,10 +238,10 @@ class Druid:
         return sorted(found, key=lambda segment: segment.segment_id)
 
     def _metadata(self, columns: str, table: str, where: str) -> list[tuple[Any, ...]]:
-        """Rows of a system table, counted as well: pydruid does not notice a cut answer."""
+        """Rows of a system table, counted too: pydruid does not notice a truncated answer."""
 
         def ask() -> list[tuple[Any, ...]]:
-            # no row at all where there is nothing to count: system tables differ in that
+            # system tables give no row at all if there is nothing to count
             counted = self.rows(f"SELECT COUNT(*) AS n FROM {table} WHERE {where}") or [{"n": 0}]
             rows = self._pydruid(f"SELECT {columns} FROM {table} WHERE {where}")
             if counted[0]["n"] != len(rows):
@@ -251,7 +251,7 @@ class Druid:
         return self.repeat(ask)
 
     def _pydruid(self, query: str) -> list[tuple[Any, ...]]:
-        """One query by pydruid, in a thread of its own: pydruid has no time-out."""
+        """One query by pydruid, in a separate thread, because pydruid has no time-out."""
         url = urlsplit(self.server.url)
         answers: list[list[tuple[Any, ...]] | Exception] = []
 
@@ -285,7 +285,7 @@ class Druid:
 
     @contextmanager
     def _request(self, method: str, path: str, body: Any = None) -> Iterator[requests.Response]:
-        """A request with the login and the time-out; every failure becomes one of ours."""
+        """A request with login and time-out; maps every failure to one of our errors."""
         auth = (self.server.user, self._password or "") if self.server.user else None
         try:
             with requests.request(
@@ -331,7 +331,7 @@ class Druid:
 
     @contextmanager
     def _inflated(self) -> Iterator[None]:
-        """An answer that is not the gzip that it says it is was damaged on the way."""
+        """An answer that is not valid gzip was damaged on the way."""
         try:
             yield
         except zlib.error as error:

@@ -13,13 +13,13 @@ class PersonasError(Exception):
     exit_status = 1
 
     def say(self) -> int:
-        """Print the message as a program's last words; its exit status."""
+        """Print the message and return the exit status."""
         print(f"Error: {self}", file=sys.stderr)
         return self.exit_status
 
 
 class CheckFailed(PersonasError):
-    """A check or a test failed: the data is there, but something about it is wrong."""
+    """A check or a test failed: the data is loaded, but something is wrong with it."""
 
     exit_status = 1
 

@@ -1,7 +1,7 @@
-"""The dbt project: where it lies, and a service's own settings in front of it.
+"""The dbt project: where it is, and a service's own settings on top of it.
 
-In a checkout the dbt project is the checkout; in a wheel it lies inside the package. A service's
-own settings lie in a folder of the service:
+In a checkout, the dbt project is the checkout; in a wheel, it is inside the package. A service's
+own settings are in a folder of the service:
 
     sources.yml               where events, contents and users come from
     vars.yml                  thresholds that differ from their defaults
@@ -10,8 +10,8 @@ own settings lie in a folder of the service:
     seeds/persona_rules.csv   the rules
 
 `compose` puts the two together into a dbt project in `.personas` of that folder: links to models
-and macros, the service's seeds where it has them, and dbt_project.yml with its vars. So an upgrade
-of the package touches none of the service's files.
+and macros, the service's seeds if it has them, and dbt_project.yml with its vars. So an upgrade of
+the package changes none of the service's files.
 """
 
 import csv
@@ -61,14 +61,14 @@ users:
 
 
 def work_folder(project: Path) -> Path | None:
-    """Where dbt keeps what it knows between runs; None in a checkout, where it is target/."""
+    """Where dbt keeps its state between runs; None in a checkout, where it is target/."""
     if project == INSIDE:
         return Path.cwd() / HIDDEN
     return project.parent if project.parent.name == HIDDEN else None
 
 
 def init(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Write the settings that the folder does not have; what was written, and what was kept."""
+    """Write the settings missing in the folder; returns what was written and what was kept."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the service's settings.")
     texts = {
@@ -96,7 +96,7 @@ def init(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def new_vars(folder: Path) -> dict[str, Any]:
-    """The vars, with their defaults, that vars.yml does not have, not even as a comment."""
+    """The vars, with their defaults, that vars.yml does not mention, not even in a comment."""
     said = (folder / "vars.yml").read_text(encoding="utf-8")
     named = set(re.findall(r"^(?:#\s?)?(\w+):", said, re.MULTILINE))
     return {name: value for name, value in _shipped()["vars"].items() if name not in named}
@@ -119,7 +119,7 @@ def _shipped() -> dict[str, Any]:
 def compose(folder: Path) -> Path:
     """The dbt project with the settings of a folder; only what has changed is written.
 
-    Raises `InputError` where the folder has no sources.yml or cannot be written, a var or a seed is
+    Raises `InputError` if the folder has no sources.yml or cannot be written, a var or a seed is
     unknown, or a seed does not have the columns that this version reads.
     """
     with _writing(folder):
@@ -129,13 +129,13 @@ def compose(folder: Path) -> Path:
 def _compose(folder: Path) -> Path:
     if not (folder / "sources.yml").is_file():
         raise InputError(
-            f"{folder}: has no sources.yml, so it is no folder of a service."
+            f"{folder}: has no sources.yml, so it is not a service folder."
             f" `personas init {folder}` writes one."
         )
     for path in (folder / "seeds").glob("*.csv"):
         if path.stem not in OWN_SEEDS:
             names = ", ".join(f"{name}.csv" for name in OWN_SEEDS)
-            raise InputError(f"{path}: is not a seed of a service; there are {names}.")
+            raise InputError(f"{path}: is not a seed of a service; known are {names}.")
     settings = _shipped()
     settings["vars"] |= _own_vars(folder / "vars.yml", settings["vars"])
     project = folder.resolve() / HIDDEN / "project"
@@ -171,7 +171,7 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     try:
         own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(own, dict):
         raise InputError(f"{path}: expected lines such as `lookback_days: 200`")
     for name in own:
@@ -183,13 +183,13 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def seed_properties(project: Path) -> dict[str, dict[str, Any]]:
-    """What seeds.yml says of each seed: its columns, their types, and which must be filled."""
+    """What seeds.yml declares for each seed: columns, types, and which must not be empty."""
     text = (project / "seeds" / "seeds.yml").read_text(encoding="utf-8")
     return {seed["name"]: seed for seed in yaml.safe_load(text)["seeds"]}
 
 
 def check_columns(file: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
-    """Raise `InputError` that names each column that a seed lacks, or has and should not."""
+    """Raise `InputError` that names each missing or unexpected column of a seed."""
     missing = [name for name in wanted if name not in columns]
     unknown = [name or "without a name" for name in columns if name not in wanted]
     repeated = sorted({name for name in columns if columns.count(name) > 1})

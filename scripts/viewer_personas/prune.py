@@ -1,4 +1,4 @@
-"""Pruning: what is older than the retention leaves the database, and no result changes."""
+"""Pruning: data older than the retention policy leaves the database, and no result changes."""
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,7 +17,7 @@ _RAW_TABLES = ("raw.events", "raw.rejected_events")
 
 @dataclass(frozen=True)
 class Pruned:
-    """Rows that left a table, and the days that they were of."""
+    """Rows that left a table, and the number of their days."""
 
     rows: int
     days: int
@@ -28,8 +28,8 @@ class PruneSummary:
     """What a pruning did, or, as a dry run, would do.
 
     `events_from` is the first day whose events are kept, `history_from` the first one whose
-    roll-ups are; null where everything is. `tables` has what left each table; of `raw.slices` days
-    were given up, and the next build drops their roll-ups.
+    roll-ups are; null if everything is kept. `tables` counts what left each table; those of
+    `raw.slices` expired, and the next build drops their roll-ups.
     """
 
     is_dry_run: bool
@@ -41,16 +41,16 @@ class PruneSummary:
 
 
 def has_retention(variables: str | None) -> bool:
-    """Whether anything is ever to be pruned."""
+    """Whether a retention policy is set."""
     return any(_retention(variables).values())
 
 
 def prune(database: Path, *, variables: str | None = None, dry_run: bool = False) -> PruneSummary:
-    """Drop the raw events and the history that are older than the vars say, in one transaction.
+    """Drop raw events and history older than the vars allow, in one transaction.
 
-    `variables` is YAML as for `build`. Raises `InputError`, and changes nothing, where a result
-    would change: a day has not been built from the events that are there, or an evaluation date
-    looks back further than the history would reach.
+    `variables` is YAML as for `build`. Raises `InputError`, and changes nothing, if a result would
+    change: a day is not built from the current events, or an evaluation date looks back further
+    than the remaining history.
     """
     retention = _retention(variables)
     if not database.exists():
@@ -75,12 +75,12 @@ def _retention(variables: str | None) -> dict[str, int]:
     for name in (RAW, HISTORY):
         value = given[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise InputError(f"Variable {name} is {value}; it must be a number of days, 0 for all")
+            raise InputError(f"Variable {name} is {value}; it must be days, 0 for all")
     return {name: given[name] for name in (RAW, HISTORY)}
 
 
 def _plan(connection: Connection, summary: PruneSummary, retention: dict[str, int]) -> None:
-    """Find the first days that are kept, check that no result changes, and count what goes."""
+    """Find the first kept days, check that no result changes, and count what is dropped."""
     last = _last_day(connection)
     if last is None or not any(retention.values()):
         return
@@ -101,8 +101,8 @@ def _plan(connection: Connection, summary: PruneSummary, retention: dict[str, in
 
 
 def _last_day(connection: Connection) -> date | None:
-    """The last day that is loaded and over. One that was loaded before it came is an error of some
-    clock at the source, and must not make all others look old."""
+    """The last loaded day that is over. A day in the future comes from a wrong clock at the source,
+    and must not make all others look old."""
     row = connection.execute(
         """
         select max(source_date)
@@ -117,17 +117,17 @@ def _last_day(connection: Connection) -> date | None:
 
 def _check_lookback(connection: Connection, history_from: date) -> None:
     row = connection.execute("select min(lookback_start) from metrics.as_of_dates").fetchone()
-    # a local date draws on the UTC date before it, too
+    # a local date also draws on the UTC date before it
     if row and row[0] and row[0] - timedelta(days=1) < history_from:
         raise InputError(
             f"{HISTORY}: the history would begin on {history_from}, but an evaluation date looks"
             f" back to {row[0]}. Set it to at least lookback_days + 7 * as_of_history_weeks + 7, or"
-            " build first where one of these is less than before; nothing was dropped"
+            " build first if one of these was lowered; nothing was dropped"
         )
 
 
 def _check_built(connection: Connection, events_from: date, history_from: date) -> None:
-    """Events may go only where user_content_hours is what these very events make."""
+    """Events may be dropped only if user_content_hours is built from exactly these events."""
     row = connection.execute(
         """
         select count(*), min(slices.source_date), max(slices.source_date)
@@ -156,13 +156,13 @@ def _check_built(connection: Connection, events_from: date, history_from: date) 
     ).fetchone()
     if row and row[0]:
         raise InputError(
-            f"{row[0]} days from {row[1]} to {row[2]} are not built yet from the events that are"
-            " loaded. Run `personas build` first; nothing was dropped"
+            f"{row[0]} days from {row[1]} to {row[2]} are not built yet from the loaded"
+            " events. Run `personas build` first; nothing was dropped"
         )
 
 
 def _outdated(summary: PruneSummary) -> list[tuple[str, str, str]]:
-    """The tables, their column of days, and the condition of what goes, with the limit as $1."""
+    """The tables, their day columns, and the condition for dropped rows, with the limit as $1."""
     found = [(table, "source_date", "source_date < $1") for table in _RAW_TABLES]
     if summary.history_from:
         found.append(("raw.slices", "source_date", "source_date < $1 and version is not null"))
@@ -190,4 +190,4 @@ def _apply(connection: Connection, summary: PruneSummary) -> None:
                 else f"delete from {table}"
             )
             connection.execute(f"{change} where {condition}", [_limit(summary, table)])
-    connection.execute("checkpoint")  # so that what became free is used again
+    connection.execute("checkpoint")  # so that the freed space is reused

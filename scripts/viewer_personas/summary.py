@@ -1,5 +1,5 @@
-"""What is in the database, for the end of a run: events, viewers, personas and
-whether they drifted, suspicious data."""
+"""Contents of the database for the summary of a run: events, viewers, personas, drift and
+suspicious data."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,7 +9,7 @@ import duckdb
 
 @dataclass(frozen=True)
 class PersonaShare:
-    """How many viewers have a persona on the latest date, and the share of all, 0 to 1."""
+    """How many viewers have a persona on the latest date, and their share of all, 0 to 1."""
 
     persona: str
     label: str
@@ -30,7 +30,7 @@ class QualityCheck:
 
 @dataclass(frozen=True)
 class PersonaDrift:
-    """How far the shares of the personas moved since the baseline, more than chance would do."""
+    """How far the shares of the personas moved since the baseline, if beyond chance."""
 
     baseline_date: date
     population_stability_index: float
@@ -39,7 +39,7 @@ class PersonaDrift:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in the database after a run; dates are null where nothing was built yet."""
+    """What is in the database after a run; dates are null if nothing was built yet."""
 
     events: int
     first_day: date | None
@@ -50,11 +50,11 @@ class Contents:
     personas: list[PersonaShare]
     suspicious: list[QualityCheck]
     drift: PersonaDrift | None
-    """Null where the shares moved no more than by chance."""
+    """Null if the shares moved no further than chance explains."""
 
 
 def database_contents(connection: duckdb.DuckDBPyConnection) -> Contents:
-    """Read the figures of a run's summary. Needs a database that was built."""
+    """Read the figures of a run's summary. Needs a built database."""
     events, first_day, last_day = connection.execute(
         "select cast(coalesce(sum(row_count), 0) as bigint), min(source_date), max(source_date)"
         " from raw.slices where version is not null"

@@ -154,7 +154,7 @@ def test_first_day_of_a_service_is_no_failure(tmp_path: Path) -> None:
     database = tmp_path / "personas.duckdb"
     result = run("run", "--sources", str(tmp_path / "sources.yml"), "--database", str(database))
     assert result.exit_code == 0
-    assert "there are personas from the first complete activity date on" in result.stdout
+    assert "no personas yet: the first complete activity date needs" in result.stdout
 
 
 def test_explain_says_why_in_business_words(database: Path) -> None:
@@ -214,7 +214,7 @@ def test_unknown_viewer_and_date_exit_with_2(database: Path) -> None:
     unknown = personas("explain", "nobody", "--database", str(database))
     assert (unknown.returncode, "viewer nobody: not known on" in unknown.stderr) == (2, True)
     no_date = personas("explain", "x", "--database", str(database), "--as-of", "1999-01-01")
-    assert (no_date.returncode, "is no evaluation date" in no_date.stderr) == (2, True)
+    assert (no_date.returncode, "is not an evaluation date" in no_date.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--persona", "binger"]])

@@ -292,7 +292,7 @@ def test_given_up_history_changes_nothing_that_is_kept(
     # the next day is the history's, too: the first one goes
     assert pruned(service, BOTH).tables["raw.slices"].days == 1
 
-    # nothing is left of a day that was given up once its file is gone, too
+    # nothing is left of an expired day once its file is gone too
     service.remove_events(str(FIRST_DAY))
     assert service.load().slices_removed == 1
 

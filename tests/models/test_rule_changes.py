@@ -172,7 +172,7 @@ def test_the_reason_for_the_choice_is_that_of_the_method(
 def test_an_unknown_persona_is_told_the_known_ones(database: Path) -> None:
     with (
         connect(database, read_only=True) as connection,
-        pytest.raises(InputError, match="gost: no such persona; there are sleeper, newcomer"),
+        pytest.raises(InputError, match="gost: no such persona; known are sleeper, newcomer"),
     ):
         explain_persona(connection, "v00001", "gost")
 
@@ -253,8 +253,8 @@ def test_the_same_rules_change_nothing(database: Path, project: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        (None, "no such file or directory, and no revision"),
-        ("a,b\n1,2\n", "is no seed of rules or personas"),
+        (None, "no such file, directory, or git revision"),
+        ("a,b\n1,2\n", "is not a seed of rules or personas"),
         ("{rules}binger,1,9,28,activ_days,>=,4\n", "unknown metric 'activ_days'"),
     ],
 )

@@ -73,7 +73,7 @@ EVENTS = "driver: files, path: e.csv"
         (f"contents: {{{EVENTS}}}", "events: is missing"),
         (
             "events: {driver: kafka, url: x}",
-            "events.driver: 'kafka' is no known driver: there are files and druid",
+            "events.driver: 'kafka' is not a known driver; choose files or druid",
         ),
         (
             "events: {driver: files, path: 5}",
@@ -117,7 +117,7 @@ EVENTS = "driver: files, path: e.csv"
         ("a: 1\nb: {\n  c: 1\n  d: 2}", "not valid YAML in line 4"),
         (
             f"events: {{{EVENTS}}}\nevents: {{{EVENTS}}}",
-            "not valid YAML in line 1: the key events is there twice",
+            "not valid YAML in line 1: duplicate key events",
         ),
         ("", "must be a mapping with the key events (and contents, users)"),
         ("- events", "must be a mapping with the key events (and contents, users)"),

@@ -149,7 +149,7 @@ def test_types_become_what_every_druid_reads() -> None:
         ("user_id varchar, __time timestamp", {}, "the column __time"),
         ("user_id varchar", {"cluster_by": ["nobody"]}, "cluster_by: .* has no column nobody"),
         ("user_id varchar[]", {}, "cluster_by: user_id is a list"),
-        ("user_id varchar", {"partition_by": "user_id"}, "partition_by: user_id is no date"),
+        ("user_id varchar", {"partition_by": "user_id"}, "partition_by: user_id is not a date"),
     ],
 )
 def test_what_cannot_be_exported_is_named(
@@ -521,7 +521,7 @@ def test_an_unknown_target_says_which_there_are(tmp_path: Path) -> None:
     database = str(tmp_path / "none.duckdb")
     for command in ("export", "run"):
         message = message_of(command, "--database", database, "--to", "fax")
-        assert message == "--to fax: there are files and druid"
+        assert message == "--to fax: unknown target; choose files or druid"
 
 
 def test_without_a_druid_in_the_sources_file_the_message_shows_what_to_write(

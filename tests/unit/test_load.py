@@ -360,7 +360,7 @@ def test_time_columns_of_parquet(service: Service, value: str) -> None:
     service.load()
     assert service.query("select occurred_at from raw.events") == [(datetime(2025, 1, 1, 10),)]
     service.configure(epoch_unit="s")
-    assert "events.epoch_unit: the times in events.parquet are no numbers" in service.fails()
+    assert "events.epoch_unit: the times in events.parquet are not numbers" in service.fails()
 
 
 @pytest.mark.parametrize("kind", ["bigint", "integer", "double", "decimal(18,3)", "ubigint"])
@@ -585,7 +585,7 @@ def test_a_vanished_file_takes_its_rows_along(service: Service) -> None:
     (service.folder / "events_2.csv").unlink()
     summary = service.load()
     assert summary.warnings == [
-        "1 days are covered by the source no more and were removed: 2025-01-03 to 2025-01-03"
+        "1 days are no longer covered by the source and were removed: 2025-01-03 to 2025-01-03"
     ]
     assert (summary.slices_removed, summary.slices_total, summary.rejected) == (1, 2, 0)
     assert summary.events == 2
@@ -602,9 +602,7 @@ def test_a_day_that_lost_all_its_events_is_named(service: Service) -> None:
     service.load()
     (service.folder / "events_2.csv").unlink()
     summary = service.load()
-    assert summary.warnings == [
-        "1 days had events and have none any more: 2025-01-02 to 2025-01-02"
-    ]
+    assert summary.warnings == ["1 days had events and now have none: 2025-01-02 to 2025-01-02"]
     assert (summary.events, summary.slices_total) == (2, 3)
     assert service.load().warnings == []
 
@@ -815,7 +813,7 @@ def test_documents_configured_no_more_are_emptied_with_a_warning(service: Servic
     with_documents(service)
     summary = service.load()
     assert summary.users == 0
-    assert summary.warnings == ["users are configured no more: 1 documents were removed"]
+    assert summary.warnings == ["users are no longer configured: 1 documents were removed"]
     assert service.load().warnings == []
 
 

@@ -124,7 +124,7 @@ def test_what_a_killed_run_left_half_is_written_again(
 def test_wrong_options_are_named_before_anything_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for options, named in {
-        ("--to", "spark"): "there are duckdb and parquet",
+        ("--to", "spark"): "unknown target; choose duckdb or parquet",
         ("--directory", str(tmp_path)): "add --to parquet",
         ("--to", "parquet", "--directory", str(tmp_path / "file")): "is a file",
     }.items():

@@ -111,7 +111,7 @@ def test_a_column_that_an_own_seed_lacks_is_named(folder: Path, name: str, colum
     [
         ("lookbak_days: 200", "unknown variable lookbak_days; did you mean lookback_days"),
         ("- lookback_days", "expected lines such as"),
-        ("lookback_days: [", "is no YAML"),
+        ("lookback_days: [", "not valid YAML"),
     ],
 )
 def test_vars_that_cannot_be_are_named_with_their_file(

@@ -56,14 +56,14 @@ def test_rules_that_make_sense_have_no_finding() -> None:
         ("bingr,1,3,28,active_days,>=,4", ["unknown persona 'bingr': did you mean binger"]),
         ("casual,1,1,28,active_days,>=,4", ["casual has a rule"]),
         ("binger,1,3,28,activ_days,>=,4", ["unknown metric 'activ_days': did you mean active"]),
-        ("binger,1,3,28,zzz,>=,4", ["unknown metric 'zzz'; there are active_days, "]),
+        ("binger,1,3,28,zzz,>=,4", ["unknown metric 'zzz'; known are active_days, "]),
         ("binger,1,3,30,active_days,>=,4", ["unknown window '30': write 28 or 84"]),
         ("binger,1,3,28,interactions,=>,4", ["unknown operator '=>': write one of >=, >, <="]),
-        ("binger,1,3,28,active_days,>=,four", ["threshold 'four' is no number"]),
-        ("binger,1,3,28,active_days,>=,", ["threshold '' is no number"]),
-        ("binger,1,3,28,active_days,>=,nan", ["threshold 'nan' is no number"]),
-        ("binger,one,3,28,active_days,>=,9", ["alternative 'one' is no whole number from 1"]),
-        ("binger,1,0,28,active_days,>=,9", ["clause '0' is no whole number from 1"]),
+        ("binger,1,3,28,active_days,>=,four", ["threshold 'four' is not a number"]),
+        ("binger,1,3,28,active_days,>=,", ["threshold '' is not a number"]),
+        ("binger,1,3,28,active_days,>=,nan", ["threshold 'nan' is not a number"]),
+        ("binger,one,3,28,active_days,>=,9", ["alternative 'one' is not a whole number from 1"]),
+        ("binger,1,0,28,active_days,>=,9", ["clause '0' is not a whole number from 1"]),
         ("binger,1,2,28,interactions,>=,9", ["the same alternative and clause are in line 3"]),
         ("binger,1,4,28,interactions,>=,9", ["clause 4 where clause 3 is next"]),
         ("binger,4,1,28,interactions,>=,9", ["alternative 4 where alternative 3 is next"]),
@@ -74,7 +74,7 @@ def test_rules_that_make_sense_have_no_finding() -> None:
         ("binger,1,3,28,previous_active_days,>,28", ["can never hold"]),
         ("binger,1,3,28,interactions,>=,0", ["can never fail: interactions is a whole number"]),
         ("binger,1,3,28,active_days,<=,3", ["contradicts line 3, active_days >= 4 in 28 days"]),
-        ("binger,1,3,28,active_days,>=,3", ["the one follows from the other"]),
+        ("binger,1,3,28,active_days,>=,3", ["one implies the other"]),
         ("regular,2,1,28,active_share,>=,0.50", ["the same clauses as alternative 1 (line 5)"]),
         ("regular,2,1,84,binged_series,>=,3", ["the same clauses as binger alternative 2"]),
         ("bingr,1,3,30,nothing,~,x", ["persona", "metric", "window", "operator", "threshold"]),
@@ -106,7 +106,7 @@ def test_what_can_hold_and_fail_has_no_finding(right: str) -> None:
 def test_a_clause_that_only_asks_that_a_metric_is_known_is_a_warning() -> None:
     [message] = messages(RULES + "binger,1,3,28,watch_share,>=,0\n")
     assert message.startswith("warning rules:6 ")
-    assert "only asks that the metric is known" in message
+    assert "only requires a known metric" in message
 
 
 def test_personas_with_the_same_alternatives_are_named() -> None:
@@ -136,7 +136,10 @@ def test_a_wrong_persona_is_named(row: str, line: int, expected: str) -> None:
     ("wrong", "expected"),
     [
         ("regular,Regular,10,Is here.,low,,,,Nothing.", "priority 10 is in line 2, too"),
-        ("regular,Regular,first,Is here.,low,,,,Nothing.", "priority 'first' is no whole number"),
+        (
+            "regular,Regular,first,Is here.,low,,,,Nothing.",
+            "priority 'first' is not a whole number",
+        ),
         ("regular,Regular,20,Is here.,none,,,,Nothing.", "expected_risk 'none'"),
         ("regular,,20,Is here.,low,,,,Nothing.", "label is empty"),
         ("regular,Regular,20,,low,,,,Nothing.", "definition is empty"),

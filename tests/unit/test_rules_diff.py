@@ -78,8 +78,8 @@ def test_each_side_has_the_rules_of_its_place(project: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("against", "expected"),
     [
-        ("nowhere", "no such file or directory, and no revision that git knows"),
-        ("--all", "no such file or directory, and no revision that git knows"),
+        ("nowhere", "no such file, directory, or git revision"),
+        ("--all", "no such file, directory, or git revision"),
         ("EMPTY", "has neither persona_rules.csv nor personas.csv"),
         ("before_the_seeds", "has no seeds/persona_rules.csv"),
     ],

@@ -3,7 +3,7 @@ with as_of_dates as (
     where {{ needs_building() }}
 ),
 
--- each day once, however many dates look back on it
+-- each day once, however many lookbacks contain it
 user_days as (
     select * from {{ ref('user_days') }}
     where
@@ -30,7 +30,7 @@ periods as (
     group by 1, 2, 3
 ),
 
--- most periods are the same for many dates: each is looked at once, under a number
+-- most periods are the same for many dates: each is computed once, under a number
 numbered_periods as (
     select
         *,
@@ -109,7 +109,7 @@ content_types as (
     group by 1
 ),
 
--- distinct, because a title is watched on many days and in many episodes
+-- distinct, because a title can be watched on many days and in many episodes
 watched_titles as (
     select distinct
         set_number,

@@ -34,7 +34,7 @@ sleepy_regions as (
     where gap_days >= {{ var('sleepy_min_days') }}
 ),
 
--- a spike goes on with the run of the spike before it where the gap between them allows it
+-- a spike continues the run of the spike before it if the gap between them allows it
 spikes as (
     select
         *,
@@ -65,7 +65,7 @@ runs as (
         max(period_end) as run_end,
         count(*) as spikes,
         cast(sum(active_days) as bigint) as active_days,
-        -- the next visit may prolong it, until the silence is itself a region
+        -- the next visit may extend it, until the silence is itself a region
         max(case when is_last and gap_days < {{ var('sleepy_min_days') }} then 1 else 0 end) = 1
             as is_open
     from spikes
@@ -75,7 +75,7 @@ runs as (
         and {{ days_between('run_start', 'max(period_end)') }} + 1 >= {{ var('ghost_min_days') }}
 ),
 
--- most runs are the same for many dates: the contents of each are looked at once, under a number
+-- most runs are the same for many dates: the contents of each are read once, under a number
 numbered_runs as (
     select
         *,
@@ -119,7 +119,7 @@ run_totals as (
     group by 1
 ),
 
--- distinct, because a title is touched on many days and in many episodes
+-- distinct, because a title can be touched on many days and in many episodes
 touched_titles as (
     select distinct
         set_number,

@@ -2,8 +2,8 @@ with source_dates as (
     select * from {{ ref('source_dates') }}
 ),
 
--- the source dates that a local date reaches into: its own, and where clocks differ from UTC the
--- one before and the one after (offsets of -12 to +14 hours, days that start at up to 12 o'clock)
+-- the source dates that a local date draws on: its own and, if clocks differ from UTC, the one
+-- before and the one after (offsets of -12 to +14 hours, days that start at up to 12 o'clock)
 reach as (
     select
         case

@@ -39,7 +39,7 @@ contents as (
     select * from {{ ref('contents') }}
 ),
 
--- events may name a series that has no entry of its own: its episodes speak for it
+-- events may name a series without its own entry: its episodes stand in for it
 entries as (
     select
         content_id,
@@ -55,8 +55,8 @@ entries as (
     group by contents.title_id
 ),
 
--- what the catalogue says of everything touched on a date: a corrected entry restates the
--- evaluation dates that look back on it, and a new title none
+-- the catalogue entries of everything touched on a date: a corrected entry restates the evaluation
+-- dates with it in their lookback, and a new title restates none
 content_versions as (
     select
         content_days.activity_date,
@@ -75,7 +75,7 @@ activity_versions as (
     left join content_versions on activity_dates.activity_date = content_versions.activity_date
 ),
 
--- subscriptions as they were known on the date: who had signed up by then, and who had cancelled
+-- subscriptions as of the date: who had signed up by then, and who had cancelled
 subscription_versions as (
     select
         known_on,

@@ -1,6 +1,6 @@
 with slices as (
     select * from {{ source('raw', 'slices') }}
-    -- without a version: older than history_retention_days, and given up
+    -- without a version: expired, as it is older than history_retention_days
     where version is not null
 ),
 

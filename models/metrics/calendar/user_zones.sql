@@ -1,5 +1,5 @@
-{#- The first row of a viewer holds from the beginning: whoever was here before we were told where
-    they live lived there all the time, as far as anybody knows. -#}
+{#- The first row of a viewer holds from the beginning: with no earlier information, a viewer's
+    first known zone applies to all earlier dates. -#}
 with user_history as (
     select * from {{ ref('user_history') }}
 ),

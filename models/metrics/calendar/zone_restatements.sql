@@ -1,7 +1,7 @@
-{#- What was known when is history: a full refresh must not forget it. The look-up in what an
-    earlier run left in user_content_hours is the reason why this is a log: only here is it known
-    whether a viewer was active before the time zone was. Days whose events were dropped cannot be
-    built again: they keep the clock that they have. -#}
+{#- What was known when is history, so a full refresh must keep it. This is a log because of the
+    lookup in user_content_hours as an earlier run left it: only at this point is it known whether a
+    viewer was active before their time zone was seen. Pruned days cannot be rebuilt and keep their
+    clock. -#}
 {%- set earlier_hours = load_relation(relation_of('model.viewer_personas.user_content_hours'))
     if execute and model.resource_type == 'model' -%}
 

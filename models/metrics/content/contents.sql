@@ -25,7 +25,7 @@ select
     contents.runtime_seconds,
     contents.released_on,
     contents.unreadable_fields,
-    -- only what a metric depends on: a new synopsis or a better title restates nothing
+    -- only what metrics depend on: a new synopsis restates nothing
     md5(
         concat_ws(
             '|', contents.content_id, contents.title_id, coalesce(contents.content_type, '-'),

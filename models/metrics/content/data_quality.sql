@@ -2,7 +2,7 @@ with contents as (
     select * from {{ ref('contents') }}
 ),
 
--- distinct, because a title carries many genres
+-- distinct, because a title can have many genres
 titles_with_genre as (
     select distinct title_id
     from {{ ref('title_tags') }}
@@ -40,7 +40,7 @@ touched_contents as (
     left join titles_with_genre on contents.title_id = titles_with_genre.title_id
 ),
 
--- distinct, because many episodes of a series are touched on a day
+-- distinct, because many episodes of a series can be touched on a day
 touched_series as (
     select distinct
         touched_contents.source_date,

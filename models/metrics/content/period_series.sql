@@ -22,7 +22,7 @@ island_days as (
     {{ activity_islands('user_days') }}
 ),
 
--- most periods are the same for many dates: the contents of each are looked at once, under a number
+-- most periods are the same for many dates: the contents of each are read once, under a number
 numbered_periods as (
     select
         *,
@@ -67,7 +67,7 @@ content_days as (
         on user_content_days.content_id = contents.content_id
 ),
 
--- the first day on which the content is watched; any day's first_at is after that of the day before
+-- the first day on which the content is watched; first_at increases from day to day
 first_watches as (
     select
         period_number,

@@ -7,7 +7,7 @@ event_types as (
     select * from {{ ref('event_types') }}
 ),
 
--- nobody needs a row here whose clock is the default one
+-- viewers in the default zone need no row here
 user_zones as (
     select * from {{ ref('user_zones') }}
     where timezone <> '{{ var("default_timezone") }}'
@@ -19,8 +19,8 @@ zones as (
     select '{{ var("default_timezone") }}' as timezone
 ),
 
--- clocks are set on two days of a year: on all others one offset holds from midnight to midnight,
--- and adding it is several times as fast as asking for the local time of each event
+-- clocks change on two days a year: on all others one offset holds from midnight to midnight, and
+-- adding it is several times faster than converting the time of each event
 offsets as (
     select
         timezone,
@@ -38,7 +38,7 @@ offsets as (
     ) as zone_dates
 ),
 
--- the dates on which a quarter of an hour lies within one local hour, whoever's
+-- the dates on which each quarter of an hour lies within one local hour in all zones
 steady_dates as (
     select source_date
     from offsets
@@ -54,7 +54,7 @@ steady_dates as (
         )
 ),
 
--- the viewers whose clock becomes another one on a date
+-- the viewers with a change of zone on a date
 moves as (
     select
         zone_changes.user_id,
@@ -73,7 +73,7 @@ moves as (
     inner join source_dates on zone_changes.source_date = source_dates.source_date
 ),
 
--- players report often: what a quarter of an hour has in common is looked up once
+-- players report often: what events of a quarter of an hour share is looked up once
 quarters as (
     {% for is_of_part in parts_in_time('events.occurred_at') %}
         select

@@ -30,7 +30,7 @@ user_genres as (
     group by 1, 2, 3, 4
 ),
 
--- every title with a genre has one that is its first
+-- every title with genres has a first one
 with_titles as (
     select
         *,

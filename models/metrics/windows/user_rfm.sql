@@ -8,8 +8,8 @@ user_windows as (
     where window_days = {{ long_window() }} and as_of_date in (select as_of_date from as_of_dates)
 ),
 
--- equal values get equal scores, which ntile() does not promise: twice the place of a value is
--- twice the viewers who are worse plus those who are equal, of twice all whose value is known
+-- ties get equal scores, which ntile() does not guarantee: twice the midrank of a value is twice
+-- the viewers below it plus those tied with it, out of twice all viewers with a known value
 places as (
     select
         as_of_date,

@@ -158,7 +158,7 @@ hour_rhythms as (
         user_id,
         cast(sum(dates) as bigint) as watched_hours,
         {{ resultant_length('dates', 'local_hour', 24) }} as hour_concentration,
-        -- the most frequent hour, the earliest of equals, in one number
+        -- the most frequent hour, the earliest of ties, in one number
         cast(99 - max(dates * 100 + 99 - local_hour) % 100 as integer) as most_watched_hour
     from watched_hours
     group by 1, 2, 3
@@ -181,7 +181,7 @@ active_weeks as (
     group by 1, 2, 3
 ),
 
--- in an unbroken run up to the date, the week number is the number of active weeks after it
+-- in an unbroken run up to the date, the week number equals the number of later active weeks
 streaks as (
     select
         as_of_date,

@@ -1,4 +1,4 @@
-{#- What each table knows of a viewer in a window. -#}
+{#- What each table has of a viewer in a window. -#}
 {%- set interactions = [] -%}
 {%- for kind in interaction_kinds() -%}
     {%- do interactions.append(kind ~ '_interactions') -%}
@@ -227,8 +227,8 @@ rhythms as (
     where as_of_date in (select as_of_date from as_of_dates)
 ),
 
--- a row from each table, then one of all: what a group-by holds may be larger than the memory, what
--- eight joins hold may not
+-- one row from each table, then one group-by over all: a group-by can spill to disk, eight joins
+-- cannot
 stacked as (
     {% for table in columns_of -%}
         select

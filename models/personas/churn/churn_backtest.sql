@@ -1,7 +1,7 @@
-{#- Newton's method; it has converged when the last step moves nothing. -#}
+{#- Newton's method; it has converged when the last step changes nothing. -#}
 {%- set newton_steps = 12 -%}
 
--- every date by itself, and all dates pooled, of which the date is null
+-- each date, and all dates pooled with a null date
 with predictions as (
     select
         as_of_date,
@@ -47,8 +47,8 @@ ranked as (
     from predictions
 ),
 
--- Of a group of equal predictions that reaches over the edge of the highest tenth, the part within
--- counts, as in the mean over all orders of equals.
+-- Of tied predictions across the edge of the highest tenth, the fraction inside counts: the mean
+-- over all orders of the ties.
 measured as (
     select
         evaluation,
@@ -84,7 +84,7 @@ measured as (
 ),
 
 -- Cox's logistic recalibration (1958): log odds of churn = intercept + slope * log odds predicted,
--- by maximum likelihood, of grouped predictions.
+-- by maximum likelihood on grouped predictions.
 fit_0 as (
     select
         evaluation,
@@ -99,7 +99,7 @@ fit_0 as (
             ranked.*,
             fit.intercept,
             fit.slope,
-            -- held within what exp can do, for a step that goes too far
+            -- clipped to the range of exp, in case a step overshoots
             1 / (
                 1 + exp(greatest(
                     -30, least(30, -fit.intercept - fit.slope * ranked.predicted_logit)
@@ -171,7 +171,7 @@ select
     1 - measured.brier_score / nullif(base_rate.brier_score, 0) as brier_skill,
     calibrations.slope as calibration_slope,
     calibrations.intercept as calibration_intercept,
-    -- rounded, for ten times is the most
+    -- rounded: the maximum is ten
     round(
         measured.churned_share_of_highest_tenth
         / nullif(measured.churned / cast(measured.viewers as double), 0), 12

@@ -14,7 +14,7 @@ choices as (
     where as_of_date <= (select max(as_of_date) from dates_to_build)
 ),
 
--- what began on the first date that is kept may have begun long before
+-- a spell that began on the first kept date may be much older
 spells as (
     select
         choices.as_of_date,

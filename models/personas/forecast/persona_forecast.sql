@@ -38,7 +38,7 @@ viewers as (
     group by 1, 2
 ),
 
--- one row for each, though nobody has it, so that the forecasts add up to what comes
+-- one row for each persona, even if nobody has it, so that the forecasts add up
 personas as (
     select
         dates_with_viewers.as_of_date,
@@ -68,7 +68,7 @@ outcomes as (
     group by 1, 2
 ),
 
--- viewers do not move each for themselves: how much more than that the forecasts were off so far
+-- viewers do not move independently: how much larger the errors were so far
 errors_so_far as (
     select
         dates_to_build.as_of_date,
@@ -110,7 +110,7 @@ select
     forecasts.persona,
     forecasts.viewers_now,
     forecasts.expected_viewers,
-    -- greatest() takes no notice of a null
+    -- greatest() ignores nulls
     case
         when forecasts.error_limit is not null
             then greatest(0.0, forecasts.expected_viewers - forecasts.error_limit)

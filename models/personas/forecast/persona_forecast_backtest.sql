@@ -19,7 +19,7 @@ actual as (
     group by 1, 2
 ),
 
--- one viewer's score is the sum over the personas of (probability - whether they have it) squared
+-- a viewer's score is the sum over the personas of (probability - whether they have it) squared
 scores as (
     select
         as_of_date,

@@ -32,7 +32,7 @@ outlooks as (
         on dates_to_build.forecast_date = persona_outlooks.as_of_date
 ),
 
--- where the viewers of the forecast are: whoever has come since is none of them
+-- where the viewers of the forecast are, without those who joined since
 moves as (
     select
         dates_to_build.as_of_date,

@@ -37,7 +37,7 @@ counted as (
     group by 1, 2, 3, 4
 ),
 
--- of all weeks of the spells of a persona, known or not
+-- over all weeks of the spells of a persona, known or not
 pooled as (
     select
         as_of_date,
@@ -65,7 +65,7 @@ weeks_of_spell as (
     ) as known_weeks (weeks_in_spell)
 ),
 
--- weeks that are not known tell nothing more than the persona does
+-- an unknown week says no more than the persona
 totals as (
     select
         as_of_date,
@@ -77,9 +77,9 @@ totals as (
     group by 1, 2, 3
 ),
 
--- The semi-Markov kernel in weeks: where a viewer goes within a week depends on the persona and on
--- how long they have had it, and on nothing before. Each week of the spell counts
--- forecast_prior_steps more, which go as those of the persona at large do.
+-- The semi-Markov kernel in weeks: where a viewer goes within a week depends only on the persona
+-- and the week of its spell. Each week of the spell gets forecast_prior_steps extra steps with the
+-- rates of the whole persona.
 kernel as (
     select
         pooled_rates.as_of_date,
@@ -123,7 +123,7 @@ viewers as (
     group by 1, 2, 3, 5
 ),
 
--- of the viewers of each persona and week of its spell, which share is where after no step
+-- the shares of the viewers of each persona and week of its spell after no step
 shares_0 as (
     select
         as_of_date,
@@ -136,7 +136,7 @@ shares_0 as (
 ),
 
 {% for step in range(1, 5) -%}
-    -- who is gone stays gone, and a persona of which no step has been seen keeps its viewers
+    -- viewers who are gone stay gone, and a persona without observed steps keeps its viewers
     shares_{{ step }} as (
         select
             shares.as_of_date,

@@ -7,7 +7,7 @@ dates_to_build as (
     where {{ needs_building() }}
 ),
 
--- the last date that lies far enough back; in the first weeks the first date there is
+-- the last date far enough back; in the first weeks, the first date
 comparisons as (
     select
         dates_to_build.as_of_date,
@@ -46,7 +46,7 @@ user_windows as (
         and as_of_date in (select as_of_date from dates_compared)
 ),
 
--- most metrics have few values: from here on viewers are counted, not listed
+-- most metrics have few distinct values: from here on viewers are counted, not listed
 metric_values as (
     select
         as_of_date,
@@ -71,7 +71,7 @@ places as (
     where value is not null and as_of_date in (select baseline_date from comparisons)
 ),
 
--- the smallest value that so many tenths of the viewers do not exceed
+-- the deciles: the smallest value that so many tenths of the viewers do not exceed
 deciles as (
     select
         {% for tenth in range(1, 10) -%}
@@ -105,7 +105,7 @@ values_compared as (
     inner join metric_values on comparisons.baseline_date = metric_values.as_of_date
 ),
 
--- equal deciles leave no value between them, and so make one bin fewer
+-- equal deciles have no values between them, so their bins merge
 binned as (
     select
         values_compared.as_of_date,
@@ -153,7 +153,7 @@ bins as (
     group by 1, 2, 3
 ),
 
--- half a viewer more in each bin, so that an empty one is no infinite difference
+-- half a viewer more in each bin, so that an empty one does not make the index infinite
 shares as (
     select
         *,
@@ -180,8 +180,9 @@ divergences as (
     group by 1, 2
 ),
 
--- by chance N and M viewers of one distribution differ by a chi-square variable times 1/N + 1/M;
--- its 95 % quantile by Wilson and Hilferty's cube root, 1.644854 being that of the normal
+-- by chance, samples of N and M viewers from one distribution differ by a chi-square variable times
+-- 1/N + 1/M; its 95 % quantile by Wilson and Hilferty's cube root, 1.644854 being that of the
+-- normal
 with_chance as (
     select
         *,
@@ -211,7 +212,7 @@ select
     with_chance.viewers,
     with_chance.baseline_viewers,
     with_chance.bins,
-    -- rounded, for a sum of logarithms of equal shares may end below zero
+    -- rounded, because a sum of logarithms of equal shares can end up below zero
     greatest(0.0e0, round(with_chance.population_stability_index, 12))
         as population_stability_index,
     greatest(0.0e0, round(with_chance.kl_divergence, 12)) as kl_divergence,

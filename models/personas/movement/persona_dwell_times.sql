@@ -5,8 +5,8 @@ with dates_to_build as (
     where {{ needs_building() }}
 ),
 
--- a spell that began before the first kept date has an age that nobody knows: it cannot even enter
--- late, at the week in which it was first seen, and is left out
+-- the age of a left-censored spell is unknown, so it cannot even enter late, at the week in which
+-- it was first seen, and is left out
 persona_steps as (
     select * from {{ ref('persona_steps') }}
     where step_days = 7 and not is_left_censored
@@ -33,8 +33,8 @@ weeks as (
     group by 1, 2, 3, 6
 ),
 
--- sums of logarithms and of Greenwood's terms over the weeks so far, exact in any order. Where all
--- spells at risk end, nothing is left, and no week follows
+-- sums of logarithms and of Greenwood's terms over the weeks so far, exact in any order. If all
+-- spells at risk end, no later week follows
 sums as (
     select
         *,
@@ -66,7 +66,7 @@ with_survival as (
     select
         *,
         case when ended = at_risk then 0.0 else round(exp(log_survival), 12) end as survival,
-        -- the error of log(-log(survival)), times the quantile
+        -- the standard error of log(-log(survival)), times the quantile
         case
             when ended < at_risk and log_survival < 0
                 then {{ quantile }} * sqrt(greenwood_sum) / abs(log_survival)

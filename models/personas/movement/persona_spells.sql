@@ -29,7 +29,7 @@ runs as (
     group by 1, 2, 3
 ),
 
--- seen to have ended on the evaluation date after its last one, whatever came then
+-- seen to have ended on the evaluation date after its last one, whatever follows
 with_end as (
     select
         runs.*,

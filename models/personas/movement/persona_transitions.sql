@@ -8,7 +8,7 @@ persona_steps as (
 ),
 
 -- the step to a latest date that is off the weekly grid is shorter: its counts are shown for the
--- date, but a rate of some days does not go together with rates of a week
+-- date, but a rate over fewer days cannot be pooled with weekly rates
 counted as (
     select
         dates_to_build.as_of_date,

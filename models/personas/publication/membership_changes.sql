@@ -15,7 +15,7 @@ persona_choices as (
     select * from {{ ref('persona_choices') }}
 ),
 
--- the dates that are published at present, with the versions of the last time that they were
+-- the dates published at present, with the versions of their last publication
 published_dates as (
     select
         publications.as_of_date,
@@ -38,8 +38,8 @@ common_dates as (
     select
         persona_dates.as_of_date,
         published_dates.history_version <> persona_dates.history_version as is_restated,
-        -- the greatest is named where several changed: new rules judge everybody, late events
-        -- bring contents with them, and what is left are documents
+        -- if several changed, the widest cause is named: new rules affect all viewers, late events
+        -- bring contents with them, and documents are what is left
         case
             when published_dates.rules_version <> persona_dates.rules_version then 3
             when published_dates.activity_version <> persona_dates.activity_version then 2
@@ -49,7 +49,7 @@ common_dates as (
     inner join published_dates on persona_dates.as_of_date = published_dates.as_of_date
 ),
 
--- sticky hands a change on to later dates, of which nothing else changed
+-- sticky passes a change on to later dates that did not change otherwise
 restated_dates as (
     select
         as_of_date,
@@ -107,7 +107,7 @@ restated_with_cause as (
     inner join restated_dates on restated.as_of_date = restated_dates.as_of_date
 ),
 
--- from the last date published to the latest one, where that is a new one
+-- from the last published date to the latest one, if that is new
 moved as (
     select
         coalesce(published.user_id, listed.user_id) as user_id,
@@ -140,7 +140,7 @@ moved_with_cause as (
         moved.published_persona,
         moved.current_persona,
         compared_dates.last_published_date as published_as_of_date,
-        -- what a restatement has made of a viewer already is no behaviour
+        -- a change that the restatement already explains is not behaviour
         coalesce(restated_with_cause.cause, 'behaviour') as cause
     from moved
     cross join compared_dates

@@ -44,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 rules_app = typer.Typer(
-    no_args_is_help=True, help="The rules: check them, and see whom a change of them moves."
+    no_args_is_help=True, help="Check the rules, and see which viewers a change moves."
 )
 app.add_typer(rules_app, name="rules")
 
@@ -75,7 +75,7 @@ def load(
 ) -> None:
     """Load what changed at the sources into the raw layer."""
     if to not in ("duckdb", "parquet"):
-        raise InputError(f"--to {to}: there are duckdb and parquet")
+        raise InputError(f"--to {to}: unknown target; choose duckdb or parquet")
     if directory and to != "parquet":
         raise InputError("--directory is for files: add --to parquet")
     if to == "duckdb":
@@ -103,7 +103,7 @@ def build(
     variables: options.Vars = None,
     as_json: options.Json = False,
 ) -> None:
-    """Build metrics and personas; only the partitions whose inputs or definitions changed."""
+    """Build metrics and personas; rebuilds only partitions with changed inputs or definitions."""
     summary = _build(database, full_refresh, all_tests, variables)
     text.print_results(as_json, {"build": summary}, [text.build_lines(summary)])
 
@@ -117,7 +117,7 @@ def export(
     exports: options.Exports = None,
     as_json: options.Json = False,
 ) -> None:
-    """Export what the exposures name."""
+    """Export the tables declared as exposures."""
     summary = _export(_target(_reader(sources), database, to, exports), database)
     text.print_results(as_json, {"export": summary}, [text.export_lines(summary)])
 
@@ -130,7 +130,7 @@ def prune(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Drop what is older than raw_retention_days and history_retention_days; no result changes."""
+    """Drop data older than raw_retention_days and history_retention_days; no result changes."""
     summary = run_prune(database, variables=variables, dry_run=dry_run)
     text.print_results(as_json, {"prune": summary}, [text.prune_lines(summary)])
 
@@ -149,7 +149,7 @@ def run(
     exports: options.Exports = None,
     as_json: options.Json = False,
 ) -> None:
-    """Load, build and export in turn; then prune, where a retention is set."""
+    """Load, build and export; then prune, if a retention policy is set."""
     results, lines = _run(
         sources, database, since, until, full_refresh, all_tests, variables, to, exports
     )
@@ -165,7 +165,7 @@ def explain(
     persona: options.Persona = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say why a viewer has the persona that they have, or why they do not have another."""
+    """Say why a viewer has their persona, or why they do not have another."""
     try:
         with connect(database, read_only=True) as connection:
             if persona:
@@ -176,7 +176,7 @@ def explain(
                 found, lines = dataclasses.asdict(explanation), text.explanation_lines(explanation)
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise InputError(
-            f"{database}: was built by another version. Run `personas build` first."
+            f"{database}: built by another version. Run `personas build` first."
         ) from error
     text.print_results(as_json, found, lines)
 
@@ -189,7 +189,7 @@ def rules_check(
     database: options.PopulationDatabase = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say what is wrong with the rules, row by row; exit with 1 where there is an error."""
+    """Report problems in the rules, row by row; exit with 1 if there is an error."""
     rules_file = rules or seed_path("persona_rules")
     personas_file = personas or seed_path("personas")
     rule_rows = read_seed("persona_rules", rules_file)
@@ -219,13 +219,13 @@ def rules_diff_command(
     examples: options.Examples = 3,
     variables: options.Vars = None,
 ) -> None:
-    """Say whom the rules of the checkout (after) move against other rules (before).
+    """Say which viewers the rules of the checkout (after) move, compared with others (before).
 
-    Both are built in a scratch database by the models of the checkout; yours is only read.
+    Both are built in a scratch database with the models of the checkout; yours is only read.
     """
     writers = {"text": as_text, "markdown": as_markdown, "json": text.as_json}
     if text_format not in writers:
-        raise InputError(f"--format {text_format}: there are {', '.join(writers)}")
+        raise InputError(f"--format {text_format}: unknown format; choose {', '.join(writers)}")
     before, after = other_side(against), checkout()
     with text.progress("Comparing") as report:
         found = rules_diff(

@@ -44,7 +44,7 @@ Sources = Annotated[
     Path | None,
     typer.Option(
         "--sources",
-        help="Where events, contents and users come from, and which Druid is exported to (YAML)."
+        help="Where events, contents and users come from, and the Druid to export to (YAML)."
         "  [default: profiles/sources.yml]",
         show_default=False,
     ),
@@ -67,13 +67,11 @@ Vars = Annotated[
     ),
 ]
 FullRefresh = Annotated[
-    bool, typer.Option("--full-refresh", help="Build everything anew from what is loaded.")
+    bool, typer.Option("--full-refresh", help="Rebuild everything from the loaded data.")
 ]
 AllTests = Annotated[
     bool,
-    typer.Option(
-        "--all-tests", help="Also run the checks of what did not change since they passed."
-    ),
+    typer.Option("--all-tests", help="Also run checks that already passed on the same data."),
 ]
 To = Annotated[str, typer.Option("--to", help="Where to export to: files or druid.")]
 Exports = Annotated[
@@ -101,7 +99,7 @@ Version = Annotated[
     typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
 ]
 InitFolder = Annotated[
-    Path, typer.Argument(help="The folder; files that it has stay as they are.", metavar="DIR")
+    Path, typer.Argument(help="The folder; existing files stay as they are.", metavar="DIR")
 ]
 
 # --- load --------------------------------------------------------------------------------------
@@ -110,8 +108,7 @@ Restore = Annotated[
     bool,
     typer.Option(
         "--restore",
-        help="Read the days whose events were pruned again, and take them as the source has"
-        " them; with --since.",
+        help="Load pruned days again, exactly as the source has them; needs --since.",
     ),
 ]
 LoadTo = Annotated[str, typer.Option("--to", help="duckdb, or parquet: files for Spark as well.")]
@@ -126,7 +123,7 @@ LoadDirectory = Annotated[
 
 # --- prune -------------------------------------------------------------------------------------
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be dropped.")]
 
 # --- explain -----------------------------------------------------------------------------------
 
@@ -137,12 +134,12 @@ AsOf = Annotated[
         "--as-of",
         formats=["%Y-%m-%d"],
         metavar="DATE",
-        help="Evaluation date; else the latest.",
+        help="Evaluation date; default: the latest.",
     ),
 ]
 Persona = Annotated[
     str | None,
-    typer.Option("--persona", help="Say of this persona why, or why not, clause by clause."),
+    typer.Option("--persona", help="Explain why, or why not, this persona, clause by clause."),
 ]
 
 # --- rules -------------------------------------------------------------------------------------
@@ -169,7 +166,7 @@ PopulationDatabase = Annotated[
     Path | None,
     typer.Option(
         "--database",
-        help="Also look for clauses that hold for nobody, or for everybody, in this database.",
+        help="Also report clauses that hold for no viewer, or for all, in this database.",
         show_default=False,
     ),
 ]
@@ -178,15 +175,13 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="REV|FILE|DIRECTORY",
-        help="The side before: seeds at a git revision, in a file or in a directory.",
+        help="The rules before: seeds at a git revision, in a file or in a directory.",
     ),
 ]
 DiffFormat = Annotated[
     str, typer.Option("--format", help="text, markdown (for a comment in CI) or json.")
 ]
-Examples = Annotated[
-    int, typer.Option("--examples", min=0, help="Viewers named for each movement.")
-]
+Examples = Annotated[int, typer.Option("--examples", min=0, help="Examples per movement.")]
 
 # --- demo --------------------------------------------------------------------------------------
 
@@ -195,7 +190,7 @@ DemoDirectory = Annotated[
 ]
 Viewers = Annotated[int, typer.Option("--viewers", help="Number of viewers.")]
 Days = Annotated[int, typer.Option("--days", help="Number of days of events.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed, another audience.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 Noise = Annotated[
-    float, typer.Option("--noise", help="How far viewers stray from their behaviour.")
+    float, typer.Option("--noise", help="How much viewers deviate from their behaviour.")
 ]

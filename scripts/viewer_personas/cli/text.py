@@ -24,7 +24,7 @@ from viewer_personas.rules.explain import Clause, Explanation, WhyNot
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
 
-# Results go to standard output; progress and errors do not get into a machine's way.
+# Results go to standard output, progress and errors to standard error.
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
@@ -139,8 +139,8 @@ def prune_lines(summary: PruneSummary) -> str:
 def contents_lines(contents: Contents) -> list[str]:
     if contents.as_of_date is None:
         return [
-            f"{contents.events:,} events; there are personas from the first complete activity date"
-            " on, which takes a loaded day before it and one after it."
+            f"{contents.events:,} events; no personas yet: the first complete activity date needs a"
+            " loaded day before it and one after it."
         ]
     lines = [
         f"{contents.events:,} events from {contents.first_day} to {contents.last_day};"
@@ -154,9 +154,9 @@ def contents_lines(contents: Contents) -> list[str]:
     ]
     if contents.drift:
         lines += [
-            f"The shares have moved since {contents.drift.baseline_date} by more than chance:"
+            f"The shares have drifted since {contents.drift.baseline_date} by more than chance:"
             f" stability index {contents.drift.population_stability_index:.3f},"
-            f" by chance up to {contents.drift.chance_limit:.3f} (personas.drift)."
+            f" by chance at most {contents.drift.chance_limit:.3f} (personas.drift)."
         ]
     if contents.suspicious:
         lines += ["", "Suspicious in the last 28 days, all of it kept (metrics.data_quality):"]
@@ -252,7 +252,7 @@ def check_lines(
     lines = [_finding_line(finding) for finding in findings]
     lines.append(f"{checked} checked: {counts['errors']} errors, {counts['warnings']} warnings")
     if has_database and counts["errors"]:
-        lines.append("Not compared with the database: mend the errors first.")
+        lines.append("Not compared with the database: fix the errors first.")
     return lines
 
 
@@ -282,7 +282,7 @@ def _clause_line(clause: Clause) -> str:
 def init_lines(
     folder: Path, written: list[Path], kept: list[Path], new_vars: dict[str, Any]
 ) -> list[str]:
-    """What `personas init` did, what its vars.yml does not have yet, and what comes next."""
+    """What `personas init` did, the vars missing in its vars.yml, and the next step."""
     lines = [f"Wrote  {path}" for path in written] + [f"Kept   {path}" for path in kept]
     for name, value in new_vars.items():
         lines.append(f"New    {name}, {value} unless {folder / 'vars.yml'} has another value")

@@ -22,10 +22,10 @@ def memory_limit() -> str:
 
 @contextmanager
 def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the database for one step and close it again, so that the next step can have it.
+    """Open the database for one step and close it again, so that the next step can use it.
 
-    Raises `InputError` where a database that is to be read does not exist or is no DuckDB file,
-    and `Unreachable` where another process holds it.
+    Raises `InputError` if a database to read does not exist or is not a DuckDB file, and
+    `Unreachable` if another process holds it.
     """
     if read_only and not database.exists():
         raise InputError(f"{database}: no such database. Run `personas run` first.")
@@ -46,10 +46,10 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
 
 @contextmanager
 def scratch_directory(connection: duckdb.DuckDBPyConnection) -> Iterator[Path]:
-    """A directory of its own for files that do not fit into memory, removed in the end.
+    """A temporary directory for data that does not fit into memory, removed at the end.
 
-    It is where DuckDB spills to, beside the database: the system's own may be in memory. What a
-    run that was killed left there goes first; nobody else has the database open.
+    DuckDB spills to it. It is beside the database, because the system's own may be in memory.
+    Leftovers of a killed run are removed first; no other process has the database open.
     """
     row = connection.execute("select current_setting('temp_directory')").fetchone()
     parent = Path(str(row[0])) if row else Path(".")
@@ -74,7 +74,7 @@ def attach(
     """Attach a database under a name, with the errors of `connect`.
 
     The name is ours: a file personas.duckdb, opened plainly, would be a catalog `personas` with a
-    schema `personas`, and no query of two parts could tell the two apart.
+    schema `personas`, and two-part names would be ambiguous.
     """
     mode = " (read_only)" if read_only else ""
     try:

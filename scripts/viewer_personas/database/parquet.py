@@ -1,4 +1,4 @@
-"""The raw layer as Parquet files, for an engine that cannot read the DuckDB file.
+"""The raw layer as Parquet files, for engines that cannot read the DuckDB file.
 
 In the folder there is one folder per raw table:
 
@@ -28,7 +28,7 @@ SLICES = "slices"
 
 @dataclass
 class LandingSummary:
-    """Where the files are, slices whose events were written, and slices whose file was removed."""
+    """Where the files are, how many slices were written, and how many files were removed."""
 
     place: str
     slices_written: int = 0
@@ -36,7 +36,7 @@ class LandingSummary:
 
 
 def check_directory(directory: Path) -> None:
-    """Raise `InputError` where the directory cannot hold the files."""
+    """Raise `InputError` if the directory cannot hold the files."""
     for folder in (directory, directory / FOLDER):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--directory {directory}: {folder} is a file; name another directory")
@@ -48,7 +48,7 @@ def land(
     """Bring the files in the directory up to date with the raw layer of the database.
 
     Only the events of slices that have another version than in the files are written. Raises
-    `InputError` where the directory cannot be written to or holds files of something else.
+    `InputError` if the directory cannot be written to or holds files of something else.
     """
     check_directory(directory)
     folder = directory / FOLDER
@@ -68,10 +68,10 @@ def _land_events(
 ) -> None:
     query = f"select source_date, version from raw.{SLICES} order by source_date"
     wanted = dict(connection.execute(query).fetchall())
-    # what `personas prune` took out of the database leaves the files, too
+    # what `personas prune` dropped from the database leaves the files too
     filled = raw.days_with_events(connection, wanted) - raw.dropped_days(connection).keys()
     landed = _landed_versions(connection, folder)
-    # of a folder that is there, but in no version that is known, nothing is
+    # a folder without a known version has no slice
     there = {_day(path) for path in (folder / EVENTS).glob("source_date=*")}
     for day in sorted(there - filled):
         shutil.rmtree(_events_folder(folder, day))
@@ -95,7 +95,7 @@ def _landed_versions(connection: Connection, folder: Path) -> dict[date, str]:
 
 
 def _write(connection: Connection, table: str, file: Path, day: date | None = None) -> None:
-    """Write a raw table, or its rows of a day, to a file, whole or not at all."""
+    """Write a raw table, or its rows of a day, to a file, atomically."""
     columns = connection.execute(f"describe raw.{table}").fetchall()
     selected = ", ".join(
         f"{name}::varchar as {name}" if kind == "JSON" else name  # a document is a text there
@@ -126,4 +126,4 @@ def _day(path: Path) -> date:
     try:
         return date.fromisoformat(name)
     except ValueError as error:
-        raise InputError(f"{path}: this is no day of ours; name another directory") from error
+        raise InputError(f"{path}: not written by `personas load`; use another one") from error

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from viewer_personas.database.sql import Connection, scalar, transaction
 
 Report = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is in all."""
+"""Receives what is being done, how much of it is done, and the total."""
 
 _TABLES = """
 create schema if not exists raw;
@@ -34,10 +34,10 @@ create table if not exists raw.slices (
     loaded_at timestamp,
     run_id varchar
 );
--- whether the source is still writing the day: what is there is loaded, but the day is not over
+-- whether the source is still writing the day (open slice): it is loaded, but not complete
 alter table raw.slices add column if not exists is_open boolean default false;
--- when `personas prune` took the events of the day out (null: they are here); without a version the
--- day was given up altogether, and its row only says that there is no need to read it again
+-- when `personas prune` dropped the events of the day (null: they are kept); a day without a
+-- version is expired, and its row only says that it need not be read again
 alter table raw.slices add column if not exists events_dropped_at timestamp;
 create table if not exists raw.rejected_events (
     source varchar,
@@ -45,7 +45,7 @@ create table if not exists raw.rejected_events (
     reason varchar,
     row json
 );
--- Which days are in which version of a file: spares the files driver a second look at each file.
+-- Which days are in which version of a file, so that the files driver reads each file once.
 create table if not exists raw.source_files (
     file varchar,
     size_bytes bigint,
@@ -92,7 +92,7 @@ _EVENT_COLUMNS = (
     "event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count, device"
 )
 _EVENT_NAMES = ("user_id", "content_id", "event_type", "device")
-# The lengths first, so that no two different rows give the same text: a null has none, '' has 0.
+# Lengths first, so that no two different rows give the same text: null has none, '' has 0.
 _NAMES_AS_TEXT = ", '|', ".join([*(f"strlen({name})" for name in _EVENT_NAMES), *_EVENT_NAMES])
 
 
@@ -100,10 +100,10 @@ _NAMES_AS_TEXT = ", '|', ".join([*(f"strlen({name})" for name in _EVENT_NAMES), 
 # combination of names, the md5 of that, and the sum of these. A sum does not depend on the order of
 # the rows, and unlike xor it sees a row that came twice. md5 and not hash(): a version is compared
 # with one that an older DuckDB may have written. An md5 of every row would cost four times as much
-# as landing it, and the heartbeats of a play have their names in common.
-# The number of a row spreads its parts over 64 bits by primes that let no product overflow, and
-# multiplies the halves of what comes out, so that two rows that exchange a part do not cancel out.
-# Of the seconds it has what is counted: six decimals.
+# as landing it, and the heartbeats of a play have their names in common. The number of a row
+# spreads its parts over 64 bits by primes that let no product overflow, and multiplies the halves
+# of the result, so that two rows that swap a part do not cancel out. Seconds count with six
+# decimals, as in the metrics.
 _CHECKSUMS = f"""
     select source_date,
         sum(row_count)::bigint as row_count,
@@ -152,10 +152,10 @@ _IN_DAYS = "source_date between $first and $last and source_date in (select unne
 class SliceBatch:
     """Days that are replaced together, in one transaction.
 
-    `identities` says for each day what the source says of it (see `raw.slices.source_identity`).
-    `land` inserts the rows of exactly these days into `raw.events`, and the rows of these days that
-    cannot be events into `raw.rejected_events`; it runs inside the transaction. `open_days` are
-    those that the source is still writing.
+    `identities` has the source identity of each day (see `raw.slices.source_identity`). `land`
+    inserts the rows of exactly these days into `raw.events`, and the rows of these days that cannot
+    be events into `raw.rejected_events`; it runs inside the transaction. `open_days` are those that
+    the source is still writing.
     """
 
     identities: dict[date, str]
@@ -165,8 +165,7 @@ class SliceBatch:
 
 @dataclass(frozen=True)
 class SliceChanges:
-    """What one replacement did: slices read, of them those with another version, and the days that
-    were kept as they were."""
+    """What one replacement did: slices read, those of them with a new version, and days kept."""
 
     slices: int
     changed: int
@@ -186,13 +185,13 @@ def stored_identities(connection: Connection) -> dict[date, str]:
 
 
 def days_with_events(connection: Connection, days: Iterable[date]) -> set[date]:
-    """Those of the days whose slice has rows."""
+    """The days with rows in their slice."""
     query = "select source_date from raw.slices where row_count > 0"
     return set(days) & {day for (day,) in connection.execute(query).fetchall()}
 
 
 def dropped_days(connection: Connection) -> dict[date, bool]:
-    """The days whose events `personas prune` took out, and whether roll-ups of them are kept."""
+    """The days whose events `personas prune` dropped, and whether their roll-ups are kept."""
     query = """
         select source_date, version is not null from raw.slices where events_dropped_at is not null
     """
@@ -200,14 +199,14 @@ def dropped_days(connection: Connection) -> dict[date, bool]:
 
 
 def remove_slices(connection: Connection, days: Sequence[date]) -> None:
-    """Take whole days out of the raw layer: events, rejected rows and the slices, in one go."""
+    """Delete whole days from the raw layer in one transaction: events, rejected rows and slices."""
     if days:
         with transaction(connection):
             _delete_days(connection, ["events", "rejected_events", "slices"], days)
 
 
 def forget_files(connection: Connection, kept: Sequence[str]) -> None:
-    """Forget what is known of event files but those kept: their days, their rows without a day."""
+    """Delete what is known of all event files except those kept: their days and undated rows."""
     names = {"kept": list(kept)}
     connection.execute(
         "delete from raw.source_files where file not in (select unnest($kept::varchar[]))", names
@@ -233,8 +232,8 @@ def replace_slices(
 ) -> SliceChanges:
     """Replace the days of the batch by what it lands, in one transaction with `raw.slices`.
 
-    Repeated event ids are taken out and counted. If anything fails, the old slices stay. Of the
-    days of `may_not_shrink` those stay, too, of which fewer rows landed than there were.
+    Repeated event ids are removed and counted. If anything fails, the old slices stay. Days of
+    `may_not_shrink` also stay if fewer rows landed than they had.
     """
     days = sorted(batch.identities)
     with transaction(connection):
@@ -255,7 +254,7 @@ def replace_slices(
 
 
 def _shrunk(connection: Connection, days: list[date]) -> list[date]:
-    """Those of the days that now have fewer events than their slices say."""
+    """The days that now have fewer events than their slices record."""
     if not days:
         return []
     query = f"""
@@ -271,7 +270,7 @@ def _shrunk(connection: Connection, days: list[date]) -> list[date]:
 
 
 def _keep(connection: Connection, batch: SliceBatch, days: list[date]) -> None:
-    """Take out what has landed of the days; in this state of the source they are not read again."""
+    """Remove what landed for the days; in this state of the source they are not read again."""
     _delete_days(connection, ["events", "rejected_events"], days)
     for day in days:
         connection.execute(
@@ -295,7 +294,7 @@ def _versions(connection: Connection, days: Sequence[date]) -> dict[date, str]:
 
 
 def _remove_duplicates(connection: Connection, days: Sequence[date]) -> dict[date, int]:
-    """Keep of each repeated event_id the smallest row by all columns, whatever came first."""
+    """Keep the smallest row by all columns of each repeated event_id, whatever arrived first."""
     parameters = _days_parameters(days)
     connection.execute(
         f"""
@@ -391,11 +390,11 @@ def _write_slices(
 
 @dataclass(frozen=True)
 class DocumentRead:
-    """A complete read of a source of documents that can be asked for what changed since.
+    """A complete read of a document source that supports incremental reads.
 
-    `source_identity` says what was read and how: another one makes what is known of the source
-    worthless. `started_at` is when the read began, `watermark` the time of change up to which
-    nothing is missing (None: nothing can be said). Both are UTC, without a zone.
+    `source_identity` says what was read and how: a different one invalidates what is known of the
+    source. `started_at` is when the read began, `watermark` the time of change up to which nothing
+    is missing (None: unknown). Both are UTC, without a zone.
     """
 
     source_identity: str
@@ -404,7 +403,7 @@ class DocumentRead:
 
 
 def last_document_read(connection: Connection, table: str) -> DocumentRead | None:
-    """The read that `raw.contents` or `raw.users` comes from; None if no such read was recorded."""
+    """The read that `raw.contents` or `raw.users` comes from; None if none was recorded."""
     row = connection.execute(
         """
         select source_identity, started_at, watermark
@@ -420,7 +419,8 @@ def replace_documents(connection: Connection, table: str, select: str | None) ->
     """Replace `raw.contents` or `raw.users`, in one transaction; returns the repeated documents.
 
     `select` gives file, _id (null: the document is rejected), updated_at and doc; None empties the
-    table. Of documents with the same _id the one updated last stays, then the largest by its text.
+    table. Of documents with the same _id, the one updated last stays; ties go to the largest by its
+    text.
     """
     with transaction(connection):
         _forget_documents(connection, table)
@@ -442,8 +442,8 @@ def merge_documents(
 
     Expects two temporary tables, which it drops. `documents` has what was read: source_key, file,
     _id (null: the document is rejected, for `reason`), updated_at, doc and reason. `replaced_keys`
-    (source_key) has the documents that are gone or were to be read again: what is known of them is
-    forgotten. It must name every rejected document, and of documents with the same _id all or none;
+    (source_key) has the documents that were deleted or read again: what is known of them is
+    dropped. It must name every rejected document, and of documents with the same _id all or none;
     then the same one stays as in `replace_documents`. A full read replaces everything. All of it,
     with the record of the read, is one transaction.
     """
@@ -487,7 +487,7 @@ def merge_documents(
 
 
 def _forget_documents(connection: Connection, table: str) -> None:
-    """Everything about the documents: rows that no read stands for must not look like one's."""
+    """Everything about the documents: rows without a recorded read must not look otherwise."""
     connection.execute(f"delete from raw.{table}")
     connection.execute("delete from raw.document_reads where document_table = ?", [table])
     connection.execute("delete from raw.document_keys where document_table = ?", [table])
@@ -502,7 +502,7 @@ def _delete_rejected_documents(connection: Connection, table: str) -> None:
 
 
 def _insert_documents(connection: Connection, table: str) -> None:
-    # To compare all documents with all would cost as much as reading them; few are there twice.
+    # Comparing all documents would cost as much as reading them; few are duplicates.
     connection.execute(
         """
         create or replace temp table repeated_ids as

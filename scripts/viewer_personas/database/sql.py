@@ -1,4 +1,4 @@
-"""Statements: values and names as SQL has them, DuckDB's and Druid's; transactions, numbers."""
+"""SQL helpers: literals and names for DuckDB and Druid, transactions, numbers."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,7 +31,7 @@ def typed_columns(types: Mapping[str, str]) -> str:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """All or nothing: whatever is raised inside takes everything back."""
+    """One transaction: an exception inside rolls everything back."""
     connection.execute("begin transaction")
     try:
         yield
@@ -44,6 +44,6 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def scalar(connection: Connection, query: str, parameters: object = None) -> int:
-    """The one number that a query gives; 0 for null."""
+    """The single number that a query returns; 0 for null."""
     row = connection.execute(query, parameters).fetchone()
     return int(row[0]) if row and row[0] is not None else 0

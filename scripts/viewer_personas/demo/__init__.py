@@ -1,1 +1,1 @@
-"""A made-up service, and how well its planted behaviour is recovered."""
+"""A synthetic service, and how well its planted behaviour is recovered."""

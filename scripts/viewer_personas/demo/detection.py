@@ -1,20 +1,19 @@
-"""How soon a planted change of behaviour is seen.
+"""How soon a planted change of behaviour is detected.
 
-A change is a row of the truth that begins after the truth does: the viewer lived differently before
-it, or was not there yet. No rule can see it at once: 28 days of absence take 28 days, and a share
-of the last 28 days is one of the new behaviour alone when 28 days of it have passed. `days_to_wait`
-says for each persona how long its definition has to wait, from the rules themselves. The change is
-**due** on that date, and **found** on the first evaluation date on which the viewer has the
-persona. Evaluation dates are weekly, so one that is found at the first opportunity is found up to
-six days after it was due.
+A change is a row of the truth that begins after the truth does: the viewer behaved differently
+before, or had not joined yet. No rule can see it at once: 28 days of absence take 28 days, and a
+share over 28 days describes only the new behaviour after 28 days of it. `days_to_wait` derives from
+the rules how long the definition of each persona has to wait. The change is **due** on that date,
+and **found** on the first evaluation date on which the viewer has the persona. Evaluation dates are
+weekly, so one that is found at the first opportunity is found up to six days after it was due.
 
-A rule may hold while the viewer has another persona that goes before: who becomes a weekender comes
-less than before, and is a fader first. So the date on which the rule of the persona holds is kept
-apart from the one on which the viewer has the persona.
+A rule may hold while the viewer has another persona with precedence: a new weekender comes less
+often than before, and is a fader first. So the date on which the rule holds is recorded separately
+from the one on which the viewer has the persona.
 
-Only changes are counted that leave the full `GRACE_DAYS` after their due date, both in the truth
-and in the evaluation dates: to count a late one only where it was found would flatter. One that was
-due more than `GRACE_DAYS` before the first evaluation date could not be found.
+Only changes with the full `GRACE_DAYS` after their due date count, both in the truth and in the
+evaluation dates: counting late ones only if they were found would bias the result. One that was due
+more than `GRACE_DAYS` before the first evaluation date could not be found.
 """
 
 import math
@@ -45,7 +44,7 @@ from viewer_personas.rules.catalogue import (
 GRACE_DAYS = 7
 ALL = "all"
 
-# Metrics that tell of the time before the change: a clause on them holds from its first day on.
+# Metrics about the time before the change: a clause on them holds from its first day.
 ABOUT_BEFORE = ("previous_active_days", "sleepy_days", "days_known")
 # A ghost region lasts from visit to visit: it reaches its length only on a visit.
 ON_A_VISIT = ("ghost_days",)
@@ -60,7 +59,7 @@ class Wait:
     days: int
     reason: str
     on_a_visit: bool = False
-    """Counted from the viewer's first visit, and over only on another visit."""
+    """Counted from the viewer's first visit, and over only on a later visit."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ class Change:
     starts_on: date
     wait: Wait
     due_on: date | None
-    """The first date on which the rule can see it; None where no visit lets it."""
+    """The first date on which the rule can see it; None if no visit lets it."""
     found_on: date | None
     """The first evaluation date with the persona."""
     matched_on: date | None
-    """The first on which its rule holds; casual has none, so that it is found_on there."""
+    """The first on which its rule holds; for casual, which has none, equal to found_on."""
     is_counted: bool
     """Whether truth and evaluation dates reach `GRACE_DAYS` beyond the due date (see above)."""
 
@@ -97,19 +96,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Detected:
-    """The changes to one persona, or to all of them; only counted ones but for `changes`."""
+    """The changes to one persona, or to all; only counted ones, except in `changes`."""
 
     persona: str
     waits: list[Wait]
-    """The different waits, shortest first: one, but for casual."""
+    """The different waits, shortest first: one, except for casual."""
     changes: int
     counted: int
     in_time: int
     matched_in_time: int
     median_days_after_change: int | None
-    """Half of the counted changes were found so many days after them; None if fewer were found."""
+    """The median days from change to detection; None if fewer than half were found."""
     median_days_after_due: int | None
-    """The same from the due date; negative where they were found before it."""
+    """The same from the due date; negative if they were found before it."""
 
     @property
     def share(self) -> float | None:
@@ -119,7 +118,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Detection:
-    """All changes, summed up by persona in order of name, and over all."""
+    """All changes, summarized by persona in order of name, and over all."""
 
     changes: list[Change]
     personas: list[Detected]
@@ -139,7 +138,7 @@ class Detection:
 
 
 def clause_wait(clause: Rule, metrics: dict[str, Metric]) -> Wait:
-    """How long a clause has to wait after a change before it can speak of the new behaviour."""
+    """How long a clause has to wait after a change until it describes the new behaviour."""
     metric = metrics[clause.metric]
     asks_for_more = clause.operator in (">=", ">")
     if metric.name in ABOUT_BEFORE:
@@ -161,7 +160,7 @@ def clause_wait(clause: Rule, metrics: dict[str, Metric]) -> Wait:
 
 
 def days_to_wait(rules: Alternatives, metrics: dict[str, Metric]) -> dict[str, Wait]:
-    """For each persona with a rule the wait of its quickest alternative; it waits for all clauses.
+    """For each persona with a rule, the wait of its fastest alternative (for all clauses).
 
     Of equal waits the first is named.
     """
@@ -176,9 +175,9 @@ def days_to_wait(rules: Alternatives, metrics: dict[str, Metric]) -> dict[str, W
 
 
 def casual_wait(before: str | None, rules: Alternatives) -> Wait:
-    """Casual has no rule: it is due when what came before can hold by no rule of its own any more.
+    """Casual has no rule: it is due when no rule can hold because of the earlier behaviour.
 
-    For a viewer who came new that is the persona newcomer, by the same words.
+    For a new viewer, that is the persona newcomer, in the same words.
     """
     alternatives = rules.get(before or "newcomer", [])
     longest = max((c.window_days for clauses in alternatives for c in clauses), default=28)
@@ -190,7 +189,7 @@ def casual_wait(before: str | None, rules: Alternatives) -> Wait:
 def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
     """Compare the changes in the truth with `personas.user_personas` on all evaluation dates.
 
-    Raises `InputError` where the truth cannot be read and where the personas are not built yet.
+    Raises `InputError` if the truth cannot be read or the personas are not built yet.
     """
     rules = by_alternative(rules_in(connection))
     waits = days_to_wait(rules, metrics())
@@ -211,7 +210,7 @@ def detection(connection: duckdb.DuckDBPyConnection, truth: Path) -> Detection:
         elif row.behaviour in waits:
             wait = waits[row.behaviour]
         else:
-            continue  # planted, and no persona: recovery says so
+            continue  # planted, but not a persona: recovery reports it
         due_on = _due_on(row, wait, visits[row.user_id])
         counted_until = due_on + timedelta(days=GRACE_DAYS) if due_on else date.max
         found_on = _first(placed, row)
@@ -321,7 +320,7 @@ def _dates(connection: duckdb.DuckDBPyConnection, source: str) -> dict[tuple[str
 
 
 def _first(dates: dict[tuple[str, str], list[date]], row: Planted) -> date | None:
-    """The first of the dates within a row of the truth, of its viewer and behaviour."""
+    """The first of the dates of the viewer and behaviour within a row of the truth."""
     found = dates.get((row.user_id, row.behaviour), [])
     position = bisect_left(found, row.starts_on)
     is_within = position < len(found) and found[position] <= row.ends_on
@@ -329,7 +328,7 @@ def _first(dates: dict[tuple[str, str], list[date]], row: Planted) -> date | Non
 
 
 def _median(pairs: list[tuple[date | None, date]]) -> int | None:
-    """The median of the days between; who was never found is later than everybody."""
+    """The median of the days between; those never found count as latest."""
     if not pairs:
         return None
     days = [math.inf if found is None else (found - start).days for found, start in pairs]

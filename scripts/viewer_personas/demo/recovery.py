@@ -1,13 +1,13 @@
-"""How much of the behaviour planted in a demo the personas find again.
+"""How much of the planted behaviour of a demo the personas recover.
 
 A behaviour counts as planted at a date D if its row in the truth covers D, both ends included. It
 is compared with `personas.user_personas` on the latest as-of date. Nothing else reads the truth:
 the pipeline knows only the events, the catalogue and the users.
 
-A planted behaviour and a persona are the same if they have the same name. A perfect score is not
-to be expected: a viewer is what it did over weeks, so one whose behaviour changed a week ago, or
-whose absence is younger than 28 days, is still seen as what it was before; and a viewer may fit
-two personas and be put into the other.
+A planted behaviour and a persona are the same if they have the same name. Do not expect a perfect
+score: a persona describes weeks, so a viewer whose behaviour changed a week ago, or who has been
+absent for less than 28 days, still has the earlier persona; and a viewer may match two personas and
+get the other one.
 """
 
 import csv
@@ -42,19 +42,19 @@ class PersonaRecovery:
 
     @property
     def precision(self) -> float | None:
-        """Of those put into the persona, the share planted as such; None if nobody was."""
+        """The share planted as the persona among those put into it; None if nobody was."""
         return self.recovered / self.predicted if self.predicted else None
 
     @property
     def recall(self) -> float | None:
-        """Of those planted, the share put into the persona; None if nobody was planted."""
+        """The share put into the persona among those planted; None if nobody was planted."""
         return self.recovered / self.planted if self.planted else None
 
     @property
     def f1(self) -> float | None:
         """2 recovered / (planted + predicted): the harmonic mean of precision and recall.
 
-        0 where one of the two is undefined, None where both are.
+        0 if one of the two is undefined, None if both are.
         """
         both = self.planted + self.predicted
         return 2 * self.recovered / both if both else None
@@ -62,7 +62,7 @@ class PersonaRecovery:
 
 @dataclass(frozen=True)
 class UnknownBehaviour:
-    """A planted behaviour that is no persona, and the personas its viewers were put into."""
+    """A planted behaviour that is not a persona, and the personas of its viewers."""
 
     behaviour: str
     planted: int
@@ -71,7 +71,7 @@ class UnknownBehaviour:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Viewers planted as one thing and put into another, of all planted as the first."""
+    """Viewers planted as one thing and put into another, out of all planted as the first."""
 
     behaviour: str
     persona: str
@@ -93,17 +93,17 @@ class Recovery:
     personas: list[PersonaRecovery]
     unknown: list[UnknownBehaviour]
     confusion: dict[str, dict[str, int]]
-    """Planted behaviour, persona put into, viewers; pairs of nobody are left out."""
+    """Planted behaviour, persona put into, viewers; without empty pairs."""
 
     @property
     def macro_f1(self) -> float | None:
-        """The mean F1 of the personas, each the same weight; those without an F1 are left out."""
+        """The mean F1 of the personas (macro F1), without those that have none."""
         scores = [row.f1 for row in self.personas if row.f1 is not None]
         return sum(scores) / len(scores) if scores else None
 
     @property
     def confusions(self) -> list[Confusion]:
-        """Who was put into another persona than planted, most viewers first, ties by name."""
+        """Viewers put into a persona other than planted, most viewers first, ties by name."""
         pairs = [
             Confusion(behaviour, persona, viewers, sum(row.values()))
             for behaviour, row in self.confusion.items()
@@ -119,8 +119,8 @@ def recovery(
     """Compare the truth with the personas on the latest as-of date.
 
     `placed` are the personas of viewers to compare instead of those in `personas.user_personas`.
-    Raises `InputError` where the truth cannot be read or gives a viewer two behaviours at once, and
-    where the personas are not built yet.
+    Raises `InputError` if the truth cannot be read or gives a viewer two behaviours at once, or if
+    the personas are not built yet.
     """
     as_of_date = _latest_as_of_date(connection)
     known = {str(row[0]) for row in _rows(connection, "select persona from reference.personas")}
@@ -173,7 +173,7 @@ def recovery(
 
 
 def render(result: Recovery) -> RenderableType:
-    """The comparison as a table, with what became of the behaviours that are no persona yet."""
+    """The comparison as a table, with the personas of behaviours that are not a persona."""
     table = Table(title=f"Planted behaviour recovered on {result.as_of_date}")
     table.add_column("persona")
     for heading in ("planted", "predicted", "recovered", "precision", "recall", "F1"):
@@ -240,9 +240,9 @@ def to_dict(result: Recovery) -> dict[str, Any]:
 
 
 def _confusion_table(result: Recovery) -> Table:
-    """Planted in rows, put into in columns, both in the same order: what is right is the diagonal.
+    """The confusion matrix: planted in rows, put into in columns, in the same order.
 
-    The headings are the beginnings of the names, so that thirteen fit into 80 columns.
+    The headings are abbreviated, so that thirteen fit into 80 columns.
     """
     names = [row.persona for row in result.personas]
     columns = names + [NOT_PLACED] * any(NOT_PLACED in row for row in result.confusion.values())
@@ -280,7 +280,7 @@ def _confusion_lines(result: Recovery) -> list[Text]:
 
 
 def _beginnings(names: list[str]) -> list[str]:
-    """The shortest beginnings, of three letters or more, that tell the names apart."""
+    """The shortest unique prefixes of the names, of three letters or more."""
     for length in range(3, max(map(len, names), default=3)):
         beginnings = [name.strip("(")[:length] for name in names]
         if len(set(beginnings)) == len(names):
@@ -296,7 +296,7 @@ def _latest_as_of_date(connection: duckdb.DuckDBPyConnection) -> date:
         )
     latest = rows[0][0]
     if not isinstance(latest, date):
-        raise InputError(f"metrics.as_of_dates.as_of_date is no date: {latest!r}")
+        raise InputError(f"metrics.as_of_dates.as_of_date is not a date: {latest!r}")
     return latest
 
 
@@ -323,7 +323,7 @@ class Planted:
 
 
 def read_truth(truth: Path) -> list[Planted]:
-    """The rows of the truth in its order. Raises `InputError` where it cannot be read."""
+    """The rows of the truth in its order. Raises `InputError` if it cannot be read."""
     try:
         with truth.open(encoding="utf-8", newline="") as truth_file:
             reader = csv.DictReader(truth_file)

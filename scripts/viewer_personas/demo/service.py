@@ -1,13 +1,13 @@
-"""A small made-up streaming service, with the behaviour of every viewer known.
+"""A small synthetic streaming service with known behaviour of every viewer.
 
-`generate` writes what such a service has: a file of events a day, a catalogue, its viewers, and a
-`sources.yml` that maps its own field names to ours. It also writes `truth.csv`, which no part of
-the pipeline reads: only `recovery` does, to say how much of what was planted is found again.
+`generate` writes what such a service has: one file of events per day, a catalogue, its viewers, and
+a `sources.yml` that maps its field names to ours. It also writes `truth.csv`, the ground truth,
+which no part of the pipeline reads: only `recovery` and `detection` do.
 
 The behaviours
 --------------
-Each is written from the definition of the persona in words, never from what the rules make of it.
-"A day" is a viewer's local day; numbers are what a viewer is drawn from, before noise.
+Each is derived from the definition of the persona in words, never from its rules. "A day" is a
+viewer's local day; numbers are the ranges that viewers are drawn from, before noise.
 
 ========================  ==========================================================================
 `binger`                  has evenings of three or more episodes of one series, and stays with that
@@ -34,40 +34,40 @@ Viewers have a taste of two to four genres (a devotee one, an explorer and a gho
 
 Lives
 -----
-A life goes through behaviours, each with its own risk, the same on every day of the period:
+A life is a sequence of behaviours, each with its own risk, constant over the period:
 
-- Viewers **leave**. Per week leave of a hundred: 0.2 regulars, 0.3 bingers and devotees, 0.4
+- Viewers **leave**. Out of a hundred, per week: 0.2 regulars, 0.3 bingers and devotees, 0.4
   explorers, collectors and weekenders, 1.5 casual viewers, 2.5 window shoppers, 3.5 ghosters, 4
-  newcomers, 6 faders and 10 returners (`LEAVING`). Who leaves is a sleeper from the next day on.
-  A fader whose decline is over, after eight or nine weeks, leaves in two cases of five, and is a
-  casual viewer otherwise.
-- Seven of ten who left **come back**: not before 30 days, then 20 of a hundred a week. After two
-  weeks a returner is what they were before, and who was a ghoster a casual viewer. Of those who
-  never come back six in ten cancel, two to four weeks after they left.
-- Regular viewers begin to **fade**: four of a hundred per week.
-- Viewers **change** for another behaviour: 0.6 of a hundred per week (`BEFORE` says what for).
-- One in eight **joins** in the period, is a newcomer for two weeks, and something else then.
+  newcomers, 6 faders and 10 returners (`LEAVING`). A viewer who leaves is a sleeper from the next
+  day. A fader at the end of the decline, after eight or nine weeks, leaves in two cases out of
+  five, and otherwise becomes a casual viewer.
+- Seven out of ten who left **come back**: not before 30 days, then 20 out of a hundred per week.
+  After two weeks a returner resumes the earlier behaviour; a ghoster becomes a casual viewer. Of
+  those who never come back, six in ten cancel, two to four weeks after they left.
+- Regular viewers begin to **fade**: four out of a hundred per week.
+- Viewers **change** to another behaviour: 0.6 out of a hundred per week (see `BEFORE`).
+- One in eight **joins** in the period, is a newcomer for two weeks, and something else after.
 
 Nobody leaves in the last 30 days, and nobody changes or begins to fade in the last 42, because no
-definition could tell it yet; whether a viewer is there for 28 days after a date that has 28 days
-after it does not depend on it. `truth.csv` has a row for each behaviour in turn, so that every row
-is what the viewer did in those days. What viewers are on the last day is fixed (`BEHAVIOURS`): for
-each viewer lives are drawn until one ends so. The numbers are near those at which the risks above
-would arrive by themselves, so that the choice of lives hardly moves the risks; but more viewers
-have joined lately than before.
+definition could detect it yet; this does not affect whether a viewer is active in the 28 days after
+any date with 28 days after it. `truth.csv` has one row per behaviour, so each row is what the
+viewer did in those days. The distribution of behaviours on the last day is fixed (`BEHAVIOURS`):
+for each viewer, lives are drawn until one ends with the required behaviour. The distribution is
+near the equilibrium of the risks above, so the selection hardly biases the risks; but more viewers
+join late than early.
 
-Noise (all in proportion to `noise`; 0 gives none): a day in 20 is skipped, a day in 200 of those
-without a visit gets one, a day in 50 is out of character (a binge, a film of any genre, nothing
-but browsing or collecting), and a pick in seven is off the viewer's taste (a devotee's: in 20).
-Never in an absence: that is what makes it one.
+Noise (proportional to `noise`; 0 gives none): a day in 20 is skipped, a day in 200 without a visit
+gets one, a day in 50 is out of character (a binge, a film of any genre, nothing but browsing or
+collecting), and a pick in seven is off the viewer's taste (a devotee's: in 20). Never in an
+absence, which would end it.
 
-What is untidy, as in life: a few events arrive in the file of the next day; some players report
-every five minutes and others once an hour; impressions are logged; searches name no content; a few
-contents have no genre; a few events are on contents that the catalogue does not have; a few
-viewers have no user document; titles come and go by territory.
+Realistic flaws: a few events arrive late, in the file of the next day; some players report every
+five minutes and others once an hour; impressions are logged; searches name no content; a few
+contents have no genre; a few events are on contents missing from the catalogue; a few viewers have
+no user document; availability of titles changes by territory.
 
-The same arguments give the same bytes (with the same version of DuckDB): each viewer has an own
-random stream, so changing one behaviour leaves the viewers of the others as they are.
+The same arguments give the same bytes (with the same version of DuckDB). Each viewer has a separate
+random stream, so changing one behaviour does not change viewers with others.
 """
 
 import csv
@@ -232,7 +232,7 @@ HABITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """One behaviour in a viewer's life; days count from the first of the period, both ends in."""
+    """One behaviour in a viewer's life; days count from the first of the period, both included."""
 
     behaviour: str
     first: int
@@ -260,12 +260,12 @@ class Catalogue:
     films_by_genre: dict[str, list[Title]]
     series_by_genre: dict[str, list[Title]]
     documents: list[dict[str, object]]
-    off_catalogue: list[Title]  # watched by a few, but no document tells of them
+    off_catalogue: list[Title]  # watched by a few, but missing from the catalogue
 
 
 @dataclass
 class Viewer:
-    """A viewer and what it keeps in mind from day to day."""
+    """A viewer and their state from day to day."""
 
     user_id: str
     random: random.Random
@@ -296,10 +296,10 @@ def generate(
 ) -> None:
     """Write the service into `directory`: events/, contents, users, sources.yml and truth.csv.
 
-    The period is the `days` up to and with 2026-04-30. `noise` multiplies every deviation from the
-    behaviours, 0 or more. `report` is called with a line for each step.
+    The period is the `days` up to and including 2026-04-30. `noise` multiplies every deviation from
+    the behaviours, 0 or more. `report` is called with a line for each step.
 
-    Raises `InputError` where a number is out of range, or where the directory holds something that
+    Raises `InputError` if a number is out of range, or where the directory holds something that
     is not an earlier demo.
     """
     if viewers < 1:
@@ -452,7 +452,7 @@ def _some_tags(rng: random.Random, genres: list[str]) -> list[str]:
 def _availability(
     rng: random.Random, first_day: date, days: int
 ) -> tuple[dict[str, tuple[int, int]], list[dict[str, object]], str]:
-    """When a title can be watched where: most of them always, some come, some go, some never."""
+    """When a title is available in each territory: mostly always, some for a time, some never."""
     come_on = -rng.randrange(100, 1500)
     if rng.random() < 0.12:
         come_on = rng.randrange(0, days + 30)  # a few are only announced
@@ -491,7 +491,7 @@ def _viewers(count: int, seed: int, first_day: date, days: int) -> list[Viewer]:
 
 
 def _apportion(count: int) -> list[str]:
-    """Behaviours in their proportions, the rest by largest remainder, so that none is missed."""
+    """Behaviours in their proportions, by largest remainder, so that none is missing."""
     exact = {name: count * weight / 1000 for name, weight in BEHAVIOURS.items()}
     numbers = {name: int(share) for name, share in exact.items()}
     by_remainder = sorted(exact, key=lambda name: numbers[name] - exact[name])
@@ -535,7 +535,7 @@ def _life_that_ends_in(behaviour: str, rng: random.Random, days: int) -> tuple[l
     while True:
         phases, is_gone_for_good = _life(rng, days)
         last = phases[-1]
-        # who was a returner before has been themselves for longer than the phase says
+        # a former returner has had this behaviour for longer than the phase
         is_back = len(phases) > 1 and phases[-2].behaviour == "returner"
         if last.behaviour == behaviour and (is_back or length[0] <= days - last.first <= length[1]):
             return phases, is_gone_for_good
@@ -571,7 +571,7 @@ def _next_turn(
 ) -> tuple[int, str]:
     """The day on which a behaviour gives way, and what to; the end of the period if it does not.
 
-    `lasting` is the last behaviour that was more than passing.
+    `lasting` is the last behaviour that was not temporary.
     """
     never = (days, behaviour)
     leaving = (first + _days_until(rng, LEAVING[behaviour]), "sleeper")
@@ -595,7 +595,7 @@ def _next_turn(
 
 
 def _days_until(rng: random.Random, per_week: float) -> int:
-    """Days, 1 or more, until something happens that comes to this share of viewers a week."""
+    """Days, 1 or more, until an event that happens to this share of viewers per week."""
     return 1 + int(7 * rng.expovariate(-math.log(1 - per_week)))
 
 
@@ -702,7 +702,7 @@ def _active_days(
 
 @dataclass
 class _Evening:
-    """A day of one viewer: the clock moves on with what it does."""
+    """A day of one viewer: the clock advances with each action."""
 
     viewer: Viewer
     catalogue: Catalogue
@@ -732,7 +732,7 @@ class _Evening:
     def watch(self, content: tuple[str, int], share: float) -> bool:
         """Play events over `share` of the runtime, each with the seconds until the next one.
 
-        False where it is too late for it: nobody stays up until the next TV day is near.
+        False if it is too late: nobody stays up until the next TV day is near.
         """
         content_id, runtime = content
         left = int(runtime * share)
@@ -777,7 +777,7 @@ class _Evening:
         return None
 
     def a_content_id(self, stray: float) -> str:
-        """Something to click on, to bookmark or to rate: a film, at times an episode."""
+        """Something to click on, to bookmark or to rate: a film, sometimes an episode."""
         genre = self.a_genre(stray)
         shows = self.catalogue.series_by_genre[genre]
         rng = self.viewer.random
@@ -860,7 +860,7 @@ def _day(evening: _Evening, habit: Habit, behaviour: str) -> None:
 
 
 def _explore(evening: _Evening, habit: Habit) -> None:
-    """A title not seen before, of the genre whose turn it is: all genres before one again."""
+    """An unseen title of the next genre in rotation."""
     viewer = evening.viewer
     rng = viewer.random
     if not viewer.genres_to_explore:
@@ -897,7 +897,7 @@ def _binger_day(evening: _Evening, habit: Habit) -> None:
 
 
 def _ghost_day(evening: _Evening, habit: Habit) -> None:
-    """A few clicks on anything, and at times a few minutes of something."""
+    """A few clicks on anything, and sometimes a few minutes of something."""
     rng = evening.viewer.random
     evening.browse(habit)
     if rng.random() < 0.5:
@@ -933,7 +933,7 @@ def _odd_day(evening: _Evening) -> None:
 def _show_tiles(
     viewer: Viewer, catalogue: Catalogue, log: "_EventLog", offsets: list[int], phase: Phase
 ) -> None:
-    """Impressions on the home screen of a TV set: logged by the service, no act of the viewer."""
+    """Impressions on the home screen of a TV set: logged by the service, not by the viewer."""
     rng = viewer.random
     if viewer.device != "tv" or rng.random() >= 0.5:
         return
@@ -980,7 +980,7 @@ class _EventLog:
             self.files[day + is_late].append(line)
 
     def write(self, directory: Path) -> int:
-        """Write a Parquet file a day, sorted by time; returns the number of events."""
+        """Write one Parquet file per day, sorted by time; returns the number of events."""
         with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
             connection.execute("set threads = 1")
             lines_path = Path(scratch) / "events.csv"

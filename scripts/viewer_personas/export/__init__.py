@@ -1,1 +1,1 @@
-"""What leaves: files and Druid, and the record of what was published."""
+"""Exports: to files and to Druid, with the record of what was published."""

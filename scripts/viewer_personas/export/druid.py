@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Table:
-    """An exposed table: what the model has, and of that what Druid has not."""
+    """An exposed table: what the model has, and what of it is missing in Druid."""
 
     exposure: Exposure[DruidTable]
     columns: list[Column]
     dates: list[PublishedDate]
     counts: Counts
     emptied: set[date]
-    """Dates that the model has without a row."""
+    """Dates of the model without rows."""
     pending: list[PublishedDate] = field(default_factory=list)
     newest: dict[date, str] = field(default_factory=dict)
     """The newest version of a segment of a pending date, as seen before it is replaced."""
@@ -83,18 +83,18 @@ def export_druid(
     *,
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
-    """Publish every date of every exposed table that Druid does not hold as the model has it.
+    """Publish each date of each exposed table that differs in Druid from the model.
 
-    `file` is the sources file that the settings are from. Druid itself is asked what it holds: a
-    date is left alone where all of its rows are of the model's version and as many. Nothing is
+    `file` is the sources file that the settings are from. Druid is asked what it holds: a date is
+    skipped if all of its rows have the model's version and their number is right. Nothing is
     submitted before every date has passed the checks. Returns when queries see exactly the rows of
-    the model; then what was published is recorded in the database, which is open only while rows
-    are read and while that is written. Dates that the table no longer has stay.
+    the model. Then the publication is recorded in the database, which is open only while rows are
+    read and while that is written. Dates that the table no longer has stay.
 
-    Raises `InputError` where the settings or an exposure are wrong or Druid refuses the user,
-    `CheckFailed` where a date would lose too many rows, the last build did not finish, or Druid
-    holds other rows in the end, and `Unreachable` where Druid does not answer, a task failed or
-    segments are not loaded. A date whose task failed is as it was.
+    Raises `InputError` if the settings or an exposure are wrong or Druid refuses the user,
+    `CheckFailed` if a date would lose too many rows, the last build did not finish, or Druid ends
+    up with different rows, and `Unreachable` if Druid does not answer, a task failed or segments
+    are not loaded. A date whose task failed is as it was.
     """
     druid = Druid(settings, f"{file}: export.druid", file.parent)
     summary = ExportSummary("druid", settings.url)
@@ -132,7 +132,7 @@ def _timed(summary: ExportSummary, step: str) -> Iterator[None]:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the export as Ctrl-C does: the task is shut down, no rows stay on the disk."""
+    """SIGTERM ends the export like Ctrl-C: the task is shut down, and no rows stay on disk."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
@@ -145,7 +145,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _folder(database: Path) -> Iterator[Path]:
-    """A folder for rows on their way, beside the database; the system's own may be in memory."""
+    """A folder for rows in transit, beside the database; the system's own may be in memory."""
     parent = Path(f"{database}.tmp")
     parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -182,7 +182,7 @@ def _emptied(connection: duckdb.DuckDBPyConnection, exposure: Exposure[DruidTabl
 
 
 def _find_pending(druid: Druid, table: _Table, summary: ExportSummary) -> None:
-    """Compare the dates of the model with what queries see, and note those that differ."""
+    """Compare the dates of the model with what queries see, and collect those that differ."""
     held = _held(druid, table)
     if held and not table.dates:
         raise empty_table(table.exposure)
@@ -195,7 +195,7 @@ def _find_pending(druid: Druid, table: _Table, summary: ExportSummary) -> None:
 
 
 def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
-    """Rows by version of each date in the datasource; nothing where there is no such datasource."""
+    """Rows by version of each date in the datasource; empty if the datasource does not exist."""
     columns = druid.columns(table.datasource)
     if not columns:
         return _nothing(druid, table)
@@ -213,9 +213,9 @@ def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
 
 
 def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
-    """Nothing, where there is no such datasource; Druid shows none either to who may not read it.
+    """Empty if the datasource does not exist; Druid also hides it from users who may not read it.
 
-    Whoever may write but not read must not be taken for the first to publish.
+    A user who may write but not read must not look like the first to publish.
     """
     try:
         druid.rows(f"SELECT COUNT(*) FROM {quoted(table.datasource)}")
@@ -226,9 +226,9 @@ def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
 
 
 def _check_losses(tables: list[_Table], druid: Druid, settings: DruidExport) -> None:
-    """No date may lose more of its rows than the settings allow; checked for all, then published.
+    """No date may lose more of its rows than the settings allow; checked for all before publishing.
 
-    What is there is counted by a query, which leaves out segments that are not loaded; so they are
+    A query counts the current rows, but leaves out segments that are not loaded, so these are
     waited for.
     """
     losses = []
@@ -245,8 +245,8 @@ def _check_losses(tables: list[_Table], druid: Druid, settings: DruidExport) -> 
         more = f" and {len(losses) - 3} more" if len(losses) > 3 else ""
         raise CheckFailed(
             f"Nothing was exported, because dates in Druid would lose too many rows:"
-            f" {'; '.join(losses[:3])}{more}. Look at what was loaded: is a part of the events"
-            f" missing? If it is right so, lower export.druid.smallest_share"
+            f" {'; '.join(losses[:3])}{more}. Check the loaded data: are events"
+            f" missing? If the loss is intended, lower export.druid.smallest_share"
             f" ({settings.smallest_share:g}) for one run"
             + (", or drop the date in Druid" if any(": 0 rows" in loss for loss in losses) else "")
         )
@@ -290,7 +290,7 @@ def _publish(
 def _write(database: Path, table: _Table, way: Handover) -> dict[date, list[Path]]:
     """Write the rows of the pending dates as JSON lines, a large date in several files.
 
-    Raises `CheckFailed` where the model is not what it was when it was compared.
+    Raises `CheckFailed` if the model has changed since the comparison.
     """
     written: dict[date, list[Path]] = {}
     endings = "json, compression gzip" if way.is_compressed else "json"
@@ -323,7 +323,7 @@ def _times(first: date, last: date) -> tuple[datetime, datetime]:
 
 def _overlaps(segment: Segment, day: date) -> bool:
     if segment.start.startswith("-"):
-        return True  # it is of all times, and begins long before the year 0
+        return True  # it covers all times and begins long before the year 0
     first, end = map(iso_time, _times(day, day))
     return segment.start < end and segment.end > first
 
@@ -343,17 +343,17 @@ def _wait_until_loaded(druid: Druid, table: _Table) -> None:
         if time.monotonic() - started > druid.server.timeout_seconds:
             raise Unreachable(
                 f"{druid.place}: {len(missing)} segments of {table.datasource} are not loaded, such"
-                f" as {missing[0].segment_id}, so that nobody can say what would be replaced."
-                " Nothing was exported. Are all historicals running, and is there room on them?"
+                f" as {missing[0].segment_id}, so it is unknown what would be replaced."
+                " Nothing was exported. Check that all historicals run and have capacity."
             )
 
 
 def _wait_until_queried(druid: Druid, table: _Table) -> None:
     """Wait until queries see the new version of every pending date, exactly as the model has it.
 
-    A task that has succeeded has published its segments; for a while after that the old ones still
-    answer, and the system tables still say that all is well. So each date needs a segment that is
-    newer than all before, no newer one may be missing, and the counts must be those of the model.
+    A task that succeeded has published its segments; for a while, the old ones still answer, and
+    the system tables report no problem. So each date needs a segment newer than all earlier ones,
+    no newer one may be missing, and the counts must match the model.
     """
     settings = table.exposure.settings
     days = {str(day) for day, _, _ in table.pending}
@@ -363,7 +363,7 @@ def _wait_until_queried(druid: Druid, table: _Table) -> None:
         unloaded = _unloaded(druid, table)
         found: Counts = {}
         if not unloaded and druid.columns(table.datasource):
-            # a datasource that is new: the router may ask another broker, which does not know it
+            # a new datasource: the router may ask another broker, which does not know it yet
             with suppress(InputError):
                 found = as_counts(settings, druid.rows(counts_sql(settings, *table.span)))
         found = {key: rows for key, rows in found.items() if key[0] in days}
@@ -391,9 +391,9 @@ def _never_seen(
     if unloaded:
         return Unreachable(
             f"{druid.place}: {table.datasource} {unloaded[0]} is published, but {waited} its"
-            " segments are not loaded. Is there room on the historicals, and do the load rules keep"
-            " the date? If it only takes longer, raise export.druid.timeout_seconds. Run `personas"
-            " export` again: it submits nothing that is there"
+            " segments are not loaded. Check historical capacity, and that the load rules keep"
+            " the date. If loading only takes longer, raise export.druid.timeout_seconds. Run"
+            " `personas export` again: it skips what is already published"
         )
     different = min(
         (key for key in {*found, *wanted} if found.get(key) != wanted.get(key)), key=str
@@ -403,5 +403,5 @@ def _never_seen(
     return CheckFailed(
         f"{table.datasource} {different[0]}: {waited} queries count {found.get(different, 0)} rows"
         f" of {group}; {table.exposure.table} has {wanted.get(different, 0)}. Does something else"
-        " write to this datasource? Run `personas export` again to publish the date anew"
+        " write to this datasource? Run `personas export` again to republish the date"
     )

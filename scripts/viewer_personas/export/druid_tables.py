@@ -1,4 +1,4 @@
-"""What an exported table is in Druid: types of columns, the SQL that replaces a date, specs."""
+"""How an exported table looks in Druid: column types, the SQL that replaces a date, specs."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from viewer_personas.errors import InputError
 from viewer_personas.export.publications import ExportSettings, Exposure
 
 VERSION = "input_version"
-"""The column by which queries and the next export see which version of a date is there."""
+"""The column that tells queries and the next export the version of a date."""
 
 Counts = dict[tuple[Any, ...], int]
 """Rows by date (ISO 8601 text), version and the columns that are reconciled by."""
@@ -39,7 +39,7 @@ _TYPES: dict[str, tuple[DruidType, str]] = {
 
 
 class DruidTable(ExportSettings):
-    """Which datasource holds the table, by what its segments are sorted, and by what counted.
+    """The datasource of the table, and the columns that its segments are sorted and counted by.
 
     `partition_by` is a date and becomes __time: a date is a day of Druid's.
     """
@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Relation:
-    """Where rows to publish are read from: Druid's SQL after FROM, and the SQL of their __time."""
+    """Where Druid reads rows to publish: the SQL after FROM, and the SQL of their __time."""
 
     text: str
     time: str
@@ -74,7 +74,7 @@ def columns_of(
 
     Numbers stay numbers, booleans become 0 and 1, dates and times become ISO 8601 text (times in
     UTC), and lists become multi-value strings, sorted as Druid keeps them. Raises `InputError` for
-    a type that has no equal, and for settings that name no column, or a list.
+    a type without an equivalent, and for settings that name an unknown column or a list.
     """
     settings = exposure.settings
     described = connection.execute(f"describe {exposure.table}").fetchall()
@@ -90,7 +90,7 @@ def columns_of(
         if found[name].is_list:
             raise InputError(f"{place}.{key}: {name} is a list; name a column with one value")
     if types[settings.partition_by] != "DATE":
-        raise InputError(f"{place}.partition_by: {settings.partition_by} is no date")
+        raise InputError(f"{place}.partition_by: {settings.partition_by} is not a date")
     return [found.pop(settings.partition_by), *found.values()]
 
 
@@ -108,7 +108,7 @@ def _column(exposure: Exposure[DruidTable], name: str, duckdb_type: str) -> Colu
     druid_type, expression = _TYPES[element]
     if not is_list:
         return Column(name, druid_type, expression.format(column))
-    # Druid sorts them when it stores them, in all versions; written so, no reader is surprised
+    # Druid sorts them when it stores them, in all versions; sorting them here avoids surprises
     each = f"cast({expression.format('element')} as varchar)"
     return Column(
         name, "VARCHAR", f"list_sort(list_transform({column}, lambda element: {each}))", True
@@ -128,7 +128,7 @@ def rows_sql(exposure: Exposure[DruidTable], columns: list[Column], day: date) -
 def model_counts(
     connection: duckdb.DuckDBPyConnection, exposure: Exposure[DruidTable], columns: list[Column]
 ) -> Counts:
-    """The rows of the model by date, version and what is reconciled by, as Druid will say them."""
+    """Row counts of the model by date, version and reconciliation columns, in Druid's form."""
     by_name = {column.name: column.expression for column in columns}
     groups = [by_name[name] for name in _groups(exposure.settings)]
     rows = connection.execute(
@@ -165,8 +165,8 @@ def replace_sql(settings: DruidTable, columns: list[Column], day: date, relation
 def external(columns: list[Column], source: dict[str, Any]) -> Relation:
     """JSON lines at an input source, read with the types of the columns.
 
-    A list is a VARCHAR as well: that is the one way of writing a multi-value string which every
-    version reads alike (27 does not know VARCHAR ARRAY there).
+    A list is a VARCHAR too: the only multi-value string syntax that all versions read alike (27
+    does not know VARCHAR ARRAY there).
     """
     types = ", ".join(f"{quoted(column.name)} {column.druid_type}" for column in columns)
     text = (
@@ -177,7 +177,7 @@ def external(columns: list[Column], source: dict[str, Any]) -> Relation:
 
 
 def counts_sql(settings: DruidTable, first: date, last: date) -> str:
-    """Rows by date, version and what is reconciled by, of the dates from first to last."""
+    """Rows by date, version and reconciliation columns, from the first to the last date."""
     names = ", ".join(map(quoted, [VERSION, *settings.reconcile_by]))
     return (
         f'SELECT FLOOR(__time TO DAY) AS "day", {names}, COUNT(*) AS "row_count"'

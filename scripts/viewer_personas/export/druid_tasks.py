@@ -1,4 +1,4 @@
-"""Running a task of Druid to its end: submitted, watched, shut down where nobody waits for it."""
+"""Running a Druid task to its end: submit it, watch it, and shut it down if it is abandoned."""
 
 import time
 import uuid
@@ -12,15 +12,15 @@ import tenacity
 from viewer_personas.druid import Druid, first_line
 from viewer_personas.errors import InputError, PersonasError, Unreachable
 
-# What other tasks and the cluster do to a task, and not what it is: worth another attempt.
+# Failures caused by other tasks or the cluster, not by the task itself: worth a retry.
 _RETRYABLE = ("InsertLockPreempted", "TaskStartTimeout", "WorkerFailed", "WorkerRpcFailed")
 
 Watch = Callable[[str], str | None]
-"""Is given the id of a running task again and again; a reason to shut it down, or None."""
+"""Called repeatedly with the id of a running task; a reason to shut it down, or None."""
 
 
 class TaskFailed(Unreachable):
-    """A task failed. What it was to replace is as it was before."""
+    """A task failed. The data that it should have replaced is unchanged."""
 
 
 class _Retryable(TaskFailed):
@@ -28,7 +28,7 @@ class _Retryable(TaskFailed):
 
 
 def waits(longest: float = 2) -> Iterator[None]:
-    """Wait a little between two looks at the server, and then longer."""
+    """Wait between two polls of the server, longer each time."""
     seconds = 0.1
     while True:
         time.sleep(seconds)
@@ -39,8 +39,8 @@ def waits(longest: float = 2) -> Iterator[None]:
 class Tasks:
     """The tasks of one export.
 
-    `hide` takes out of a message what nobody is to see. A task that takes longer than
-    `timeout_seconds` is shut down, and so is one that is running when anything is raised.
+    `hide` redacts secrets in a message. A task that takes longer than `timeout_seconds` is shut
+    down, and so is one that runs when an exception is raised.
     """
 
     def __init__(self, druid: Druid, timeout_seconds: float, hide: Callable[[str], str]) -> None:
@@ -49,10 +49,10 @@ class Tasks:
         self._hide = hide
 
     def run_sql(self, query: str, max_tasks: int, watch: Watch = lambda task: None) -> None:
-        """Run a statement that replaces; it has replaced everything, or nothing was changed.
+        """Run a replacing statement; it replaces everything or changes nothing.
 
-        A failure that does not come from the statement is tried again. Raises `TaskFailed` with
-        Druid's reason, `InputError` where Druid does not take the statement.
+        A failure that the statement did not cause is retried. Raises `TaskFailed` with Druid's
+        reason, `InputError` if Druid rejects the statement.
         """
         retrying = self._druid.retrying().copy(
             retry=tenacity.retry_if_exception_type(_Retryable), reraise=True
@@ -61,7 +61,7 @@ class Tasks:
 
     def _run_sql(self, query: str, max_tasks: int, watch: Watch) -> None:
         query_id = str(uuid.uuid4())
-        # waitUntilSegmentsLoad is left out: 27 does not know it, and with it a task keeps its slots
+        # waitUntilSegmentsLoad is not used: 27 does not know it, and it makes a task keep its slots
         # while the cluster loads. The exporter waits for all dates at once, in all versions.
         context = {
             "sqlQueryId": query_id,
@@ -70,7 +70,8 @@ class Tasks:
             "failOnEmptyInsert": True,
             "sqlTimeZone": "UTC",
         }
-        # known before the answer comes, so that a task can be shut down whose answer was lost
+        # known before the answer arrives, so that a task can be shut down even if its answer is
+        # lost
         task_id = f"query-{query_id}"
         with self._shut_down_on_error(task_id):
             body = {"query": query, "context": context}
@@ -90,7 +91,7 @@ class Tasks:
             self._wait(task_id, lambda task: None)
 
     def report(self, task_id: str) -> dict[str, Any]:
-        """What a task that runs SQL reports so far; empty while there is nothing."""
+        """What a SQL task has reported so far; empty at first."""
         try:
             answer = self._druid.get(f"{_path(task_id)}/reports")
             payload = answer["multiStageQuery"]["payload"]
@@ -102,7 +103,8 @@ class Tasks:
         try:
             return self._druid.post(path, body)
         except PersonasError as error:
-            # Druid may repeat the statement in its answer, and where the rows are is a part of it
+            # Druid may repeat the statement in its answer, and the statement says where the rows
+            # are
             raise type(error)(self._hide(str(error))) from None
 
     def _wait(self, task_id: str, watch: Watch) -> None:
@@ -137,11 +139,11 @@ class Tasks:
 
     @contextmanager
     def _shut_down_on_error(self, task_id: str) -> Iterator[None]:
-        """Where we stop waiting, by whatever error or by Ctrl-C, the task stops as well."""
+        """If waiting stops, by any error or Ctrl-C, the task is shut down too."""
         try:
             yield
         except BaseException:
-            # one that has ended does not mind; one that we cannot reach ends by itself
+            # harmless for a task that has ended; an unreachable one ends by itself
             with suppress(PersonasError):
                 self._druid.post(f"{_path(task_id)}/shutdown", {})
             raise

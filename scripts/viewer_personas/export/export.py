@@ -1,4 +1,4 @@
-"""Exporting: what the exposures name leaves DuckDB, for files or for Druid."""
+"""Exporting the tables declared as exposures from DuckDB, to files or to Druid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,16 +39,16 @@ def target_of(to: str, *, directory: Path, read_sources: Callable[[], Sources]) 
     """The target that `--to` names, found before anything runs.
 
     For `files` the sources are not read. Raises `InputError` for an unknown target, and for `druid`
-    where the sources file has no `export: druid:`.
+    if the sources file has no `export: druid:`.
     """
     if to not in TARGETS:
-        raise InputError(f"--to {to}: there are {' and '.join(TARGETS)}")
+        raise InputError(f"--to {to}: unknown target; choose {' or '.join(TARGETS)}")
     if to == "files":
         return FilesTarget(directory)
     sources = read_sources()
     if sources.export.druid is None:
         raise InputError(
-            f"--to druid: {sources.file} does not say which Druid. Add, beside events:"
+            f"--to druid: {sources.file} names no Druid. Add, beside events:"
             " export: {druid: {url: https://druid.example.com:8888}}"
         )
     return DruidTarget(sources.export.druid, sources.file)
@@ -61,10 +61,10 @@ def export(
     *,
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
-    """Export the exposures of one target. Raises what export_files and export_druid say."""
+    """Export the exposures of one target. Raises what export_files and export_druid raise."""
     if isinstance(target, FilesTarget):
         return export_files(manifest, database, target.directory, report=report)
-    # here, because the client of Druid takes a while that other commands do not need
+    # here, because importing the Druid client takes time that other commands do not need
     from viewer_personas.export.druid import export_druid
 
     return export_druid(manifest, database, target.settings, target.file, report=report)

@@ -1,4 +1,4 @@
-"""Exporting to files: one Parquet file for each date of what an exposure names."""
+"""Exporting to files: one Parquet file for each date of an exposed table."""
 
 import os
 from datetime import date
@@ -44,15 +44,15 @@ def export_files(
     *,
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
-    """Write every date of every exposed table that the directory does not hold yet.
+    """Write each date of each exposed table that is missing in the directory.
 
-    What was published is recorded in the database afterwards.
+    Afterwards the publication is recorded in the database.
 
-    A date whose file carries the version that the table has is left alone. A file is written under
-    a temporary name, counted against the table, and renamed; so a reader sees the old file or the
-    new one. Dates that the table no longer has stay: they were published. Raises `InputError`
-    where the table does not exist, `CheckFailed` where it has become empty, the counts do not
-    agree, or the last build did not finish.
+    A date with a file of the current version is skipped. A file is written under a temporary name,
+    its rows are counted against the table, and it is renamed; a reader sees the old file or the new
+    one. Dates that the table no longer has stay: they were published. Raises `InputError` if the
+    table does not exist, `CheckFailed` if it has become empty, the counts do not agree, or the last
+    build did not finish.
     """
     summary = ExportSummary("files", str(directory))
     published: list[tuple[Exposure[FileExport], list[PublishedDate]]] = []
@@ -118,7 +118,7 @@ def _version_of(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None
             [str(file)],
         ).fetchall()
     except duckdb.Error:
-        return None  # no Parquet file at all: write it again
+        return None  # not a Parquet file: write it again
     return str(rows[0][0]) if rows else None
 
 

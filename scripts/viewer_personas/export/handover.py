@@ -1,7 +1,7 @@
-"""The ways in which rows get from the exporter to Druid: http, storage and inline.
+"""The ways to hand rows from the exporter to Druid: http, storage and inline.
 
 Each is a context manager that is given the files of some dates and gives, for each date, the
-relation that Druid reads its rows from. What it needed for that is gone when it ends.
+relation that Druid reads its rows from. Everything temporary is removed when it ends.
 """
 
 import secrets
@@ -33,11 +33,11 @@ Files = Mapping[date, list[Path]]
 Relations = Callable[[date], Relation]
 
 _PATIENCE_SECONDS = 60
-"""How long a worker may be reading without having asked for a file."""
+"""How long a worker may run without asking for a file."""
 
 
 class Handover(Protocol):
-    """One of the three ways. Files are to be written below `folder`, by gzip if so."""
+    """One of the three ways. Files go below `folder`, compressed with gzip if so."""
 
     folder: Path
     is_compressed: bool
@@ -49,19 +49,19 @@ class Handover(Protocol):
         ...
 
     def stuck(self, task_id: str) -> str | None:
-        """Why a running task will not get its rows, as soon as that can be said."""
+        """Why a running task will not get its rows, as soon as that is known."""
         ...
 
     def hide(self, text: str) -> str:
-        """The text without what one needs to know to read the rows."""
+        """The text without the secrets that give access to the rows."""
         ...
 
 
 @contextmanager
 def handover(druid: Druid, settings: DruidExport, folder: Path) -> Iterator[tuple[Handover, Tasks]]:
-    """The way that the settings name, and the tasks with it; `folder` is for what is temporary.
+    """The way that the settings name, and its tasks; `folder` is for temporary files.
 
-    Raises `InputError` where the settings do not work on this machine.
+    Raises `InputError` if the settings do not work on this machine.
     """
     if settings.through == "http":
         with Offer(settings.listen, settings.address) as offer:
@@ -80,7 +80,7 @@ def handover(druid: Druid, settings: DruidExport, folder: Path) -> Iterator[tupl
 
 
 class ThroughHttp:
-    """Druid reads the files from a server of the exporter's own."""
+    """Druid reads the files from a server that the exporter runs."""
 
     is_compressed = True
 
@@ -104,9 +104,9 @@ class ThroughHttp:
                     self._offer.remove(path)
 
     def stuck(self, task_id: str) -> str | None:
-        """Druid tries for minutes to reach an address that is not there; we see that it does not.
+        """Druid tries an unreachable address for minutes; the exporter notices earlier.
 
-        Only whether anything was ever asked for counts: an address that worked once is right.
+        It is enough that anything was ever requested: an address that worked once is right.
         """
         if self._offer.is_asked:
             return None
@@ -134,7 +134,7 @@ class ThroughHttp:
 
 @contextmanager
 def _storage(uri: str, folder: Path) -> Iterator[Handover]:
-    """Files below a storage URI, in a folder of their own that is removed in the end."""
+    """Files below a storage URI, in a separate folder that is removed at the end."""
     name = f"personas-export-{secrets.token_hex(8)}"
     if urlsplit(uri).scheme == "file":
         target = Path(unquote(urlsplit(uri).path)) / name
@@ -167,7 +167,7 @@ def _storage(uri: str, folder: Path) -> Iterator[Handover]:
         part = f"{file.parent.name}-{file.name}"
         try:
             system.put_file(str(file), f"{root}/{part}")
-        except Exception as error:  # every store has errors of its own
+        except Exception as error:  # each store has its own errors
             raise Unreachable(
                 f"export.druid.storage_uri: cannot write below {uri}: {error}"
             ) from error
@@ -206,7 +206,7 @@ class InStorage:
         return None
 
     def hide(self, text: str) -> str:
-        """There is nothing to hide."""
+        """There are no secrets to hide."""
         return text
 
 
@@ -247,10 +247,10 @@ def input_source(places: list[str]) -> dict[str, Any]:
 
 
 class Inline:
-    """Rows are sent inside of native tasks, into a datasource of their own that is dropped again.
+    """Rows are sent in native tasks, into a staging datasource that is dropped afterwards.
 
-    From there one statement replaces a date, so that nobody sees a part of it. MSQ could take rows
-    inside of the statement too, but parses it in quadratic time.
+    From there one statement replaces a date, so no reader sees part of it. MSQ could take the rows
+    in the statement too, but parses it in quadratic time.
     """
 
     is_compressed = False
@@ -276,7 +276,7 @@ class Inline:
             self._wait_until_there(staging, rows)
             yield lambda day: Relation(quoted(staging), '"__time"')
         except BaseException:
-            with suppress(PersonasError):  # what went wrong first is the one to tell
+            with suppress(PersonasError):  # report the first error
                 self._drop(staging)
             raise
         self._drop(staging)
@@ -306,7 +306,7 @@ class Inline:
                 )
 
     def _drop(self, staging: str) -> None:
-        """Mark every segment unused, and have it deleted."""
+        """Mark every segment unused, and delete it."""
         whole = "1000-01-01/3000-01-01"
         path = f"/druid/coordinator/v1/datasources/{staging}/markUnused"
         kill = {"type": "kill", "dataSource": staging, "interval": whole}
@@ -318,12 +318,12 @@ class Inline:
         return None
 
     def hide(self, text: str) -> str:
-        """There is nothing to hide."""
+        """There are no secrets to hide."""
         return text
 
 
 def pieces(files: list[Path], most_bytes: int) -> Iterator[str]:
-    """The lines of the files, in pieces of at most so many bytes, or of one line that is longer."""
+    """The lines of the files, in chunks of at most so many bytes, or of one longer line."""
     piece: list[bytes] = []
     size = 0
     for file in files:

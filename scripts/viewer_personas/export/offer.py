@@ -1,4 +1,4 @@
-"""An HTTP server of the exporter's own: a few files, under an unguessable name, for a while."""
+"""An HTTP server of the exporter: a few files, under unguessable URLs, for a while."""
 
 import hmac
 import re
@@ -18,13 +18,13 @@ _PIECE_BYTES = 1 << 20
 
 
 class Offer:
-    """Files that whoever knows their URL can read, by GET and HEAD, until `with` ends.
+    """Files that anyone with their URL can read, by GET and HEAD, until `with` ends.
 
-    `listen` is host:port; port 0 is any that is free. `address` is how the reader reaches that,
-    such as http://exporter.internal:8099; without it, what is listened on. Everything but the files
-    that were added is 404. Nothing is logged, for a URL is all that one needs to read.
+    `listen` is host:port; port 0 means any free port. `address` is how the reader reaches that,
+    such as http://exporter.internal:8099; without it, the listening address. Everything except the
+    added files is 404. Nothing is logged, because a URL is enough to read a file.
 
-    Raises `InputError` where the server cannot listen, or where nobody could say its address.
+    Raises `InputError` if the server cannot listen, or its address is unknown.
     """
 
     def __init__(self, listen: str, address: str | None = None) -> None:
@@ -80,11 +80,11 @@ class Offer:
         return f"{self.address}/{self._token}/{name}"
 
     def remove(self, file: Path) -> None:
-        """Offer a file no longer; who is reading it is cut off."""
+        """Stop offering a file; its readers are cut off."""
         self._files = {name: path for name, path in self._files.items() if path != file}
 
     def hide(self, text: str) -> str:
-        """The text without what one needs to know to read the files."""
+        """The text without the secrets that give access to the files."""
         return text.replace(self._token, "…")
 
     def find(self, path: str) -> Path | None:
@@ -98,7 +98,7 @@ class Offer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a reader that hangs does not keep the exporter
+    daemon_threads = True  # a reader that hangs does not block the exporter
 
     def __init__(self, listen: tuple[str, int], offer: Offer) -> None:
         self.offer = offer
@@ -106,7 +106,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(listen, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that went away is no news, and a trace would hold the URL."""
+        """A reader that disconnects is normal, and a stack trace would contain the URL."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "personas"
     sys_version = ""
-    timeout = 600  # a worker may pause; who was cut off goes on with a range
+    timeout = 600  # a worker may pause; one that was cut off resumes with a range
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -148,10 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(file, start)
 
     def _start(self, size: int) -> int:
-        """Where to begin. Of ranges only `bytes=N-` is known: a reader that goes on after a cut."""
+        """Where to begin. Only `bytes=N-` is supported: a reader that resumes after a cut."""
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if asked is None:
-            del self.headers["Range"]  # any other may be ignored, says RFC 9110
+            del self.headers["Range"]  # RFC 9110 allows ignoring any other
             return 0
         return int(asked.group(1))
 

@@ -1,4 +1,4 @@
-"""What every export shares: the exposures, the dates of their tables, and what was published."""
+"""What all exports share: the exposures, the dates of their tables, and publications."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -48,9 +48,9 @@ class Exposure(Generic[Settings]):
 
 @dataclass
 class ExportSummary:
-    """What an export left at `place`: dates written now, dates that already were so, rows in all.
+    """What an export left at `place`: dates written, dates unchanged, total rows.
 
-    `seconds` says where the time went, by step; empty where it is not worth a word.
+    `seconds` has the time by step; empty if it is negligible.
     """
 
     to: str
@@ -91,7 +91,7 @@ def dates_of(
 ) -> list[PublishedDate]:
     """The dates of the exposed table, in order.
 
-    Raises `InputError` where the table does not exist or has no such column.
+    Raises `InputError` if the table does not exist or has no such column.
     """
     try:
         rows = connection.execute(
@@ -109,10 +109,10 @@ def dates_of(
 
 
 def empty_table(exposure: Exposure[Settings]) -> CheckFailed:
-    """The error for a table without any date of which dates were published before."""
+    """The error for a table without dates if dates of it were published before."""
     return CheckFailed(
         f"{exposure.table} is empty, but dates of it were exported before; they stay."
-        " Look at what was loaded: is a part of the events missing?"
+        " Check the loaded data: are events missing?"
     )
 
 
@@ -138,17 +138,17 @@ def check_versions(connection: duckdb.DuckDBPyConnection) -> None:
         ) from error
     if rows:
         raise CheckFailed(
-            f"The last build did not finish: {rows[0][0]} is not what it is to be. Nothing was"
-            " exported. Run `personas build` and look at what it says."
+            f"The last build did not finish: {rows[0][0]} is not up to date. Nothing was"
+            " exported. Run `personas build` and check its output."
         )
 
 
 def record(database: Path, published: list[tuple[Exposure[Settings], list[PublishedDate]]]) -> None:
-    """Write down in the database what is published now, unless it says so already.
+    """Record in the database what is published now, unless it is recorded already.
 
-    In raw.publications and, for the personas, raw.published_personas; all in one transaction.
-    An export that was killed before this is recorded by the next. Only exposures by `as_of_date`
-    have versions that can be compared.
+    In raw.publications and, for the personas, raw.published_personas; all in one transaction. The
+    next export records one that was killed before this. Only exposures by `as_of_date` have
+    versions that can be compared.
     """
     by_date = [item for item in published if item[0].settings.partition_by == "as_of_date"]
     with connect(database, read_only=True) as connection:
@@ -160,13 +160,13 @@ def record(database: Path, published: list[tuple[Exposure[Settings], list[Publis
 def _is_recorded(
     connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings], dates: list[PublishedDate]
 ) -> bool:
-    """Whether the database says already that exactly this is published."""
+    """Whether the database already records exactly this publication."""
     try:
         if _unrecorded(connection, exposure, dates):
             return False
         kept = _kept_dates(connection)
     except duckdb.CatalogException:
-        return False  # a database from before there were these tables
+        return False  # a database from before these tables existed
     return exposure.table != PERSONAS_TABLE or kept == {day for day, _, _ in dates}
 
 
@@ -180,9 +180,9 @@ def _unrecorded(
     exposure: Exposure[Settings],
     dates: list[PublishedDate],
 ) -> list[PublishedDate]:
-    """The dates that were last published otherwise, not yet, or were let go since.
+    """The dates last published in another version, never published, or dropped since.
 
-    For the personas also those that another exposure has published otherwise since: there is one
+    For the personas, also those that another exposure has published differently since: there is one
     last state, and it becomes that of this exposure.
     """
     is_personas = exposure.table == PERSONAS_TABLE
@@ -211,13 +211,13 @@ def _last_versions(
 def _record(
     database: Path, published: list[tuple[Exposure[Settings], list[PublishedDate]]]
 ) -> None:
-    """Add what is new to the ledger and replace the state of its dates, all or nothing."""
+    """Append new publications to the ledger and replace the state of their dates atomically."""
     run_id = str(uuid.uuid4())
     with connect(database) as connection:
         create_raw_tables(connection)
         with transaction(connection):
             for exposure, exported in published:
-                # what another run has rebuilt since the rows were read is not published
+                # dates rebuilt by another run since the rows were read are not published
                 still_there = dates_of(connection, exposure)
                 dates = [item for item in exported if item in still_there]
                 unrecorded = _unrecorded(connection, exposure, dates)
@@ -259,7 +259,7 @@ def _add_publication(
 def _replace_state(
     connection: duckdb.DuckDBPyConnection, days: list[date], listed: list[date]
 ) -> None:
-    """The personas of the days as the table has them now; dates that are gone are let go."""
+    """The current personas of the days; dates that are gone are dropped."""
     connection.execute(
         "delete from raw.published_personas where as_of_date in (select unnest($1::date[]))"
         " or as_of_date not in (select unnest($2::date[]))",

@@ -1,4 +1,4 @@
-"""What the persona rules are made of: metrics, personas and rules, read from where they are kept.
+"""The parts of the persona rules: metrics, personas and rules, read from where they are kept.
 
 The metrics and their words are in the YAML of user_windows, the columns of the seeds in
 seeds/seeds.yml, personas and rules in the seeds or, as a build used them, in the database.
@@ -27,11 +27,11 @@ CASUAL = "casual"
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric that a rule may name, as the YAML of user_windows describes it.
+    """A metric available to rules, as the YAML of user_windows describes it.
 
     `unit` `share` is written in per cent. `is_of_window` says that the value is one of the window,
-    so that the window is said with it; `is_always_known` that it is never null. `minimum` and
-    `maximum` are its range in any window; infinite where it has no end.
+    so the window is named with it; `is_always_known` that it is never null. `minimum` and `maximum`
+    are its range in any window; infinite if it is open.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rule:
-    """One clause: a row of the seed persona_rules, with its line where it comes from a file."""
+    """One clause: a row of the seed persona_rules, with its line if it comes from a file."""
 
     persona: str
     alternative: int
@@ -59,14 +59,14 @@ class Rule:
 
     @property
     def term(self) -> tuple[int, str, str, float]:
-        """What the clause asks, whichever persona it belongs to."""
+        """What the clause requires, whichever persona it belongs to."""
         return (self.window_days, self.metric, self.operator, self.threshold)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.operator} {self.threshold:g} in {self.window_days} days"
 
     def holds(self, value: float | None) -> bool:
-        """Whether the clause holds; a metric that is not known never does."""
+        """Whether the clause holds; an unknown metric never does."""
         if value is None:
             return False
         match self.operator:
@@ -191,12 +191,12 @@ def _properties_of_seeds(project: Path) -> dict[str, dict[str, Any]]:
 def seed_path(seed: str, project: Path | None = None) -> Path:
     """The file of a seed."""
     path = (project or build_step.PROJECT) / "seeds" / f"{seed}.csv"
-    # a service's own seed is a link in the project: messages name the file that people edit
+    # a service's own seed is a link in the project: messages name the file to edit
     return path.readlink() if path.is_symlink() else path
 
 
 def read_text(path: Path) -> str:
-    """The text of a seed's file. Raises `InputError` where it cannot be read."""
+    """The text of a seed's file. Raises `InputError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -208,14 +208,14 @@ def read_text(path: Path) -> str:
 def read_seed(seed: str, path: Path | None = None) -> list[Row]:
     """The rows of a seed, of the project or of another file.
 
-    Raises `InputError` where it cannot be read, or lacks a column or has an unknown one.
+    Raises `InputError` if it cannot be read, or lacks a column or has an unknown one.
     """
     path = path or seed_path(seed)
     return parse_seed(seed, read_text(path), shown_path(path))
 
 
 def parse_seed(seed: str, text: str, name: str) -> list[Row]:
-    """The rows of a seed's text, which messages call `name`. Raises `InputError` as `read_seed`."""
+    """The rows of a seed's text; messages call it `name`. Raises `InputError` as `read_seed`."""
     reader = csv.reader(text.splitlines(keepends=True))
     header = [column.strip() for column in next(reader, [])]
     check_columns(name, header, list(columns_of(seed)))
@@ -233,7 +233,7 @@ def parse_seed(seed: str, text: str, name: str) -> list[Row]:
 
 
 def shown_path(path: Path) -> str:
-    """The path as short as it can be said."""
+    """The path in its shortest form."""
     try:
         return str(path.resolve().relative_to(build_step.PROJECT.resolve()))
     except ValueError:
@@ -241,12 +241,12 @@ def shown_path(path: Path) -> str:
 
 
 def as_rules(rows: Iterable[Row]) -> list[Rule]:
-    """The clauses of rows that rules/check.py finds nothing wrong with."""
+    """The clauses of rows that pass rules/check.py."""
     return [Rule(**_typed("persona_rules", row), line=row.line) for row in rows]
 
 
 def as_personas(rows: Iterable[Row]) -> list[Persona]:
-    """The personas, by priority, of rows that rules/check.py finds nothing wrong with."""
+    """The personas, by priority, of rows that pass rules/check.py."""
     personas = [Persona(**_typed("personas", row)) for row in rows]
     return sorted(personas, key=lambda persona: persona.priority)
 
@@ -257,7 +257,7 @@ def _typed(seed: str, row: Row) -> dict[str, Any]:
 
 
 def rules_in(connection: duckdb.DuckDBPyConnection) -> list[Rule]:
-    """The clauses with which a database was built. Raises `InputError` where it has none."""
+    """The clauses with which a database was built. Raises `InputError` if it has none."""
     columns = ", ".join(columns_of("persona_rules"))
     try:
         rows = connection.execute(f"select {columns} from reference.persona_rules").fetchall()
@@ -270,7 +270,7 @@ def rules_in(connection: duckdb.DuckDBPyConnection) -> list[Rule]:
 
 
 def by_alternative(rules: Iterable[Rule]) -> Alternatives:
-    """Clauses in any order as persona → alternatives → clauses."""
+    """Clauses, given in any order, as persona → alternatives → clauses."""
     grouped: dict[str, dict[int, list[Rule]]] = defaultdict(lambda: defaultdict(list))
     for rule in sorted(rules, key=lambda rule: (rule.persona, rule.alternative, rule.clause)):
         grouped[rule.persona][rule.alternative].append(rule)

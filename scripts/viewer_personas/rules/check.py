@@ -1,4 +1,4 @@
-"""Whether the rules make sense: by themselves, and on the viewers of a built database."""
+"""Whether the rules are sound: by themselves, and on the viewers of a built database."""
 
 import difflib
 import math
@@ -39,7 +39,7 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a row, and what to do; `line` is 0 where it is the file as a whole."""
+    """What is wrong with a row, and what to do; `line` is 0 for the whole file."""
 
     level: Level
     file: str
@@ -82,7 +82,7 @@ def check_rules(
     rules_file: str = "seeds/persona_rules.csv",
     personas_file: str = "seeds/personas.csv",
 ) -> list[Finding]:
-    """Everything that is wrong with the two seeds by themselves, in the order of their lines."""
+    """All problems of the two seeds by themselves, in the order of their lines."""
     findings = _wrong_personas(personas, personas_file)
     unreadable = _unreadable(rules, [row["persona"] for row in personas], rules_file)
     findings += unreadable
@@ -104,7 +104,7 @@ def check_rules(
             personas_file,
             row.line,
             row["persona"],
-            f"{row['persona']} has no rule, so nobody can match it. Add its clauses to"
+            f"{row['persona']} has no rule, so no viewer can match it. Add its clauses to"
             f" {rules_file}, or take it out.",
         )
         for row in personas
@@ -133,7 +133,7 @@ def _wrong_personas(personas: list[Row], file: str) -> list[Finding]:
                 f"persona {row['persona']!r}: write lower case letters, digits and underscores"
             )
         if not re.fullmatch(r"\s*-?\d+\s*", row["priority"]):
-            messages.append(f"priority {row['priority']!r} is no whole number")
+            messages.append(f"priority {row['priority']!r} is not a whole number")
         if row["expected_risk"] not in risks:
             messages.append(
                 f"expected_risk {row['expected_risk']!r}: write {', '.join(risks[:-1])} or"
@@ -158,21 +158,21 @@ def _wrong_personas(personas: list[Row], file: str) -> list[Finding]:
                 file,
                 0,
                 CASUAL,
-                f"{CASUAL} is missing: whoever matches nothing gets it. Put its row back.",
+                f"{CASUAL} is missing: viewers who match nothing get it. Restore its row.",
             )
         )
     return findings
 
 
 def _wrong_terms(row: Row, personas: list[str]) -> list[str]:
-    """What of one row cannot be read, or names something that does not exist."""
+    """What in a row cannot be read, or names something that does not exist."""
     messages = []
     windows = window_lengths()
     known_metrics = list(metrics())
     if row["persona"] == CASUAL:
         messages.append(
-            f"{CASUAL} has a rule: it is for whoever matches nothing. Take the row out, or give the"
-            " clause to another persona."
+            f"{CASUAL} has a rule, but it is for viewers who match nothing. Remove the row, or"
+            " give the clause to another persona."
         )
     elif row["persona"] not in personas:
         messages.append(
@@ -194,11 +194,11 @@ def _wrong_terms(row: Row, personas: list[str]) -> list[str]:
         )
     if _finite(row["threshold"]) is None:
         messages.append(
-            f"threshold {row['threshold']!r} is no number: write it like 28 or 0.5, without a unit"
-            " and with a point; shares are 0 to 1."
+            f"threshold {row['threshold']!r} is not a number: write it like 28 or 0.5, without a"
+            " unit and with a point; shares are 0 to 1."
         )
     messages += [
-        f"{column} {row[column]!r} is no whole number from 1: number the {column}s 1, 2, …"
+        f"{column} {row[column]!r} is not a whole number from 1: number the {column}s 1, 2, …"
         for column in ("alternative", "clause")
         if not re.fullmatch(r"[1-9]\d*", row[column])
     ]
@@ -209,7 +209,7 @@ def _suggestion(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return f": did you mean {' or '.join(near)}?"
-    return f"; there are {', '.join(known)}."
+    return f"; known are {', '.join(known)}."
 
 
 def _finite(text: str) -> float | None:
@@ -224,7 +224,7 @@ Found = list[tuple[Level, Rule, str]]
 
 
 def _wrong_numbers(rules: list[Rule]) -> Found:
-    """Alternatives that are not 1 to n within a persona, clauses not 1 to n within these."""
+    """Alternatives not numbered 1 to n in a persona, or clauses not 1 to n in an alternative."""
     found: Found = []
     seen: dict[tuple[str, int, int], Rule] = {}
     for rule in rules:
@@ -264,7 +264,7 @@ def _wrong_numbers(rules: list[Rule]) -> Found:
 
 
 def _out_of_range(rules: list[Rule]) -> Found:
-    """Clauses that the range of the metric decides, whoever the viewer is."""
+    """Clauses that the range of the metric decides for every viewer."""
     found: Found = []
     known = metrics()
     for rule in rules:
@@ -286,9 +286,9 @@ def _out_of_range(rules: list[Rule]) -> Found:
                     rule,
                     f"{rule} can never fail: {metric.name} is {whole}."
                     + (
-                        " Change the threshold, or take the clause out."
+                        " Change the threshold, or remove the clause."
                         if metric.is_always_known
-                        else " It only asks that the metric is known; if that is not meant,"
+                        else " It only requires a known metric; if that is not intended,"
                         " change the threshold."
                     ),
                 )
@@ -297,8 +297,8 @@ def _out_of_range(rules: list[Rule]) -> Found:
 
 
 def _contradictions(rules: list[Rule]) -> Found:
-    """Clauses on one metric and window of one alternative that cannot hold together, or of which
-    one says what another says already."""
+    """Clauses on one metric and window of an alternative that contradict each other, or one of
+    which implies another."""
     found: Found = []
     known = metrics()
     for clauses in _by_alternative(rules).values():
@@ -318,7 +318,7 @@ def _contradictions(rules: list[Rule]) -> Found:
                             (
                                 "error",
                                 rule,
-                                f"{rule} contradicts line {other.line}, {other}: nobody can meet"
+                                f"{rule} contradicts line {other.line}, {other}: no viewer can meet"
                                 " both. Change one, or make it another alternative.",
                             )
                         )
@@ -327,15 +327,15 @@ def _contradictions(rules: list[Rule]) -> Found:
                             (
                                 "warning",
                                 rule,
-                                f"{rule} and line {other.line}, {other}: the one follows from the"
-                                " other. Take the weaker one out.",
+                                f"{rule} and line {other.line}, {other}: one implies the"
+                                " other. Remove the weaker one.",
                             )
                         )
     return found
 
 
 def _same_rules(rules: list[Rule]) -> Found:
-    """Alternatives that ask the same, and personas with the same alternatives."""
+    """Alternatives with the same clauses, and personas with the same alternatives."""
     found: Found = []
     by_terms: dict[frozenset[Any], Rule] = {}
     terms_of: dict[str, set[frozenset[Any]]] = defaultdict(set)
@@ -352,7 +352,7 @@ def _same_rules(rules: list[Rule]) -> Found:
         else:
             message = (
                 f"the same clauses as {first.persona} alternative {first.alternative} (line"
-                f" {first.line}): whoever matches one matches the other"
+                f" {first.line}): a viewer who matches one matches the other"
             )
         found.append(("error", clauses[0], f"{message}. Change or remove one of the two."))
     personas = list(terms_of)
@@ -380,7 +380,7 @@ def _by_alternative(rules: Iterable[Rule]) -> dict[tuple[str, int], list[Rule]]:
 
 @dataclass(frozen=True)
 class _Span:
-    """The values between two ends; whole numbers are kept with both ends closed."""
+    """The values between two ends; whole numbers have both ends closed."""
 
     low: float
     high: float
@@ -392,7 +392,8 @@ class _Span:
     def of(cls, metric: Metric, window_days: int) -> "_Span":
         """All values that a metric can have in a window."""
         maximum = metric.maximum
-        # Days of a window are never more than it has. Two metrics of days are not of the window.
+        # Days in a window are limited by its length. Two metrics of days do not depend on the
+        # window.
         is_of_window = metric.unit == "days" and metric.is_of_window
         if is_of_window or metric.name == "previous_active_days":
             maximum = min(maximum, window_days)
@@ -444,10 +445,10 @@ def check_population(
     *,
     rules_file: str = "seeds/persona_rules.csv",
 ) -> list[Finding]:
-    """Clauses and alternatives that say nothing about the viewers of the latest date.
+    """Clauses and alternatives that do not distinguish the viewers of the latest date.
 
     All of them are warnings: a small or young service may have no such viewer yet. Raises
-    `InputError` where the metrics are not built.
+    `InputError` if the metrics are not built.
     """
     alternatives = _by_alternative(rules)
     windows = window_lengths()
@@ -483,13 +484,13 @@ def check_population(
         if count == 0:
             never.add((rule.persona, rule.alternative))
             message = (
-                f"{rule} holds for none of the {viewers:,} viewers on {day}. Lower what it asks,"
-                " if that is not meant."
+                f"{rule} holds for none of the {viewers:,} viewers on {day}. Relax it,"
+                " if that is not intended."
             )
         elif count == viewers:
             message = (
                 f"{rule} holds for each of the {viewers:,} viewers on {day}: it decides nothing."
-                " Ask for more, or take it out."
+                " Tighten or remove it."
             )
         else:
             continue
@@ -505,7 +506,7 @@ def check_population(
                     clauses[0].line,
                     clauses[0].persona,
                     f"{clauses[0].persona} alternative {clauses[0].alternative}: each of its"
-                    f" clauses holds for somebody, but all together for none of the {viewers:,}"
+                    f" clauses holds for some viewers, but all together for none of the {viewers:,}"
                     f" viewers on {day}.",
                 )
             )

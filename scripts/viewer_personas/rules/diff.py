@@ -1,7 +1,7 @@
-"""What a change of the rules does to the viewers, before anybody merges it.
+"""The effect of a rule change on the viewers, before it is merged.
 
 Both sides are built by dbt itself, in a scratch database with copies of the tables that the persona
-layer reads; so the answer is that of `personas build`, and the user's database is only read.
+layer reads; so the result equals that of `personas build`, and the user's database is only read.
 """
 
 import shutil
@@ -52,7 +52,7 @@ Values = dict[tuple[int, str], float | None]
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the comparison: what it is called, and the text of its two seeds."""
+    """One side of the comparison: its name, and the text of its two seeds."""
 
     name: str
     texts: dict[str, str]
@@ -85,7 +85,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class PersonaChange:
-    """The viewers of one persona; before − left + entered = after."""
+    """The viewer counts of one persona; before − left + entered = after."""
 
     persona: str
     label: str
@@ -131,9 +131,8 @@ def checkout() -> Side:
 def other_side(against: str) -> Side:
     """The seeds of a file, a directory or a git revision.
 
-    A file is persona_rules.csv or personas.csv, told by its columns; what is not there is taken
-    from the checkout. Raises `InputError` where there is neither, or the rules do not pass the
-    check.
+    A file is persona_rules.csv or personas.csv, recognized by its columns; a missing one comes from
+    the checkout. Raises `InputError` if there is neither, or the rules do not pass the check.
     """
     path = Path(against)
     if path.is_dir():
@@ -166,7 +165,7 @@ def _of_file(path: Path) -> Side:
             names = {other: f"seeds/{other}.csv" for other in SEEDS} | {name: str(path)}
             return _side(str(path), texts, names)
     raise InputError(
-        f"--against {path}: is no seed of rules or personas. The first line must name"
+        f"--against {path}: is not a seed of rules or personas. The first line must name"
         f" {', or '.join(', '.join(columns_of(name)) for name in SEEDS)}."
     )
 
@@ -175,7 +174,7 @@ def _of_revision(revision: str) -> Side:
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise InputError(
-            f"--against {revision}: no such file or directory, and no revision that git knows in"
+            f"--against {revision}: no such file, directory, or git revision in"
             f" {build_step.PROJECT}. In CI, fetch the branch first."
         )
     texts = {}
@@ -189,7 +188,7 @@ def _of_revision(revision: str) -> Side:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints; None where it fails."""
+    """What git prints; None if it fails."""
     try:
         result = subprocess.run(
             ["git", "-C", str(build_step.PROJECT), *arguments],
@@ -242,11 +241,10 @@ def rules_diff(
     variables: str | None = None,
     report: Report = lambda text, done, total: None,
 ) -> RulesDiff:
-    """Who enters, leaves and moves on the latest evaluation date when `before` becomes `after`.
+    """Who enters, leaves and moves on the latest evaluation date if `before` becomes `after`.
 
-    Builds the persona layer of both sides in a scratch database, by the models and variables of
-    the checkout. Raises `InputError` where the database is not built, `CheckFailed` where dbt
-    fails.
+    Builds the persona layer of both sides in a scratch database, with the models and vars of the
+    checkout. Raises `InputError` if the database is not built, `CheckFailed` if dbt fails.
     """
     with connect(database, read_only=True) as connection:
         day, viewers = _latest(connection)
@@ -255,7 +253,7 @@ def rules_diff(
     if not found.seed_changes:
         return found
     with _scratch(database, variables) as scratch:
-        # first the side with which the database was built: of that one nothing is built anew
+        # first the side that the database was built with: nothing of it is rebuilt
         for side in (after, before) if is_built_by_after else (before, after):
             scratch.build(side, "before" if side is before else "after", day, report)
         with connect(scratch.database, read_only=True) as connection:
@@ -302,7 +300,7 @@ def _is_built_by(connection: duckdb.DuckDBPyConnection, side: Side) -> bool:
 
 @dataclass(frozen=True)
 class _Scratch:
-    """A project and a database of its own, of which only the persona layer is built."""
+    """A separate project and database, of which only the persona layer is built."""
 
     project: Path
     database: Path
@@ -311,7 +309,7 @@ class _Scratch:
     selection: list[str]
 
     def build(self, side: Side, name: str, day: date, report: Report) -> None:
-        """Build the persona layer by the side's seeds; keep its result of the day as a table."""
+        """Build the persona layer with the side's seeds; keep its result of the day as a table."""
         for seed, text in side.texts.items():
             (self.project / "seeds" / f"{seed}.csv").write_text(text, encoding="utf-8")
         without_tests = ["--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"]
@@ -365,8 +363,8 @@ def _scratch(database: Path, variables: str | None) -> Iterator[_Scratch]:
 
 
 def _persona_layer(manifest: "Manifest") -> tuple[list[str], list[str]]:
-    """What is to be built for user_personas: models of the layer and the two seeds; and what these
-    read of other layers."""
+    """What to build for user_personas (models of the layer and the two seeds), and what these read
+    from other layers."""
     built: list[str] = []
     read: list[str] = []
     pending = [RESULT]
@@ -385,8 +383,8 @@ def _persona_layer(manifest: "Manifest") -> tuple[list[str], list[str]]:
 def _copy(
     database: Path, scratch: Path, manifest: "Manifest", built: list[str], read: list[str]
 ) -> None:
-    """Copy what the layer reads, and the layer itself with its ledger: whatever the rules leave as
-    it is need not be built anew."""
+    """Copy what the layer reads, and the layer itself with its ledger: what the rules leave
+    unchanged need not be rebuilt."""
     # under the name that dbt gave it, because compiled views name their catalogue
     name = database.stem if database.stem != "opened_database" else "built"
     with connect(scratch) as connection:
@@ -414,7 +412,7 @@ def _relation(manifest: "Manifest", unique_id: str) -> tuple[str, str]:
 def _copy_table(
     connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str
 ) -> None:
-    # all names of three parts: the file may be called as a schema is
+    # always three-part names: the file may have the name of a schema
     name = f"{quoted(schema)}.{quoted(table)}"
     connection.execute(f'create schema if not exists "opened_database".{quoted(schema)}')
     try:
@@ -476,7 +474,7 @@ def _compare(
 
 
 class _Reasons:
-    """Says of single viewers which clause made them move."""
+    """Explains which clause made individual viewers move."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, day: date, before: Side, after: Side
@@ -514,7 +512,7 @@ class _Reasons:
                 parts.append(
                     f"{self.labels[before]} still matches; {self.labels[after]} goes first"
                 )
-            yield Example(user_id, "; ".join(parts) or "no other persona matches any more")
+            yield Example(user_id, "; ".join(parts) or "no other persona matches now")
 
     def _values(self, user_id: str) -> Values:
         result = self.connection.execute(
@@ -526,7 +524,7 @@ class _Reasons:
         return {(row["window_days"], name): row[name] for row in rows for name in names}
 
     def _unmet(self, side: int, persona: str, values: Values) -> str:
-        """The clauses that do not hold in the alternative that lacks the fewest."""
+        """The clauses that fail in the alternative with the fewest failures."""
         alternatives = self.rules[side].get(persona)
         if not alternatives:
             return "it has no rule there"
@@ -544,7 +542,7 @@ class _Reasons:
 
 
 def as_markdown(found: RulesDiff) -> str:
-    """The comparison as a comment on a change: tables, and examples folded in."""
+    """The comparison as a comment on a change: tables, with collapsed examples."""
     lines = ["### What the changed rules do", "", _headline(found)]
     if found.seed_changes:
         lines += ["", "```diff", *found.seed_changes, "```"]

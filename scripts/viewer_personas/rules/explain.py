@@ -1,4 +1,4 @@
-"""Explaining one viewer: the persona, the clauses behind it, the near misses and the history."""
+"""Explains one viewer: the persona, the clauses behind it, the near misses and the history."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +26,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Match:
-    """A persona that matches, or one that would but for one clause."""
+    """A persona that matches, or misses by one clause."""
 
     persona: str
     label: str
@@ -47,7 +47,7 @@ class Spell:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a viewer has the persona that they have on one evaluation date."""
+    """Why a viewer has their persona on one evaluation date."""
 
     user_id: str
     as_of_date: date
@@ -72,10 +72,11 @@ class Explanation:
 
 @dataclass(frozen=True)
 class JudgedClause(Clause):
-    """A clause that may hold or not, and how far the value is from the threshold.
+    """A clause that holds or not, and how far the value is from the threshold.
 
     `difference` is value − threshold in the unit of the metric; `distance` is its size in standard
-    deviations of the audience, as in persona_matches at most 3. Both null where nothing is known.
+    deviations of the audience, at most 3, as in persona_matches. Both are null if the metric is
+    unknown.
     """
 
     difference_words: str
@@ -117,8 +118,8 @@ def explain(
 ) -> Explanation:
     """Explain the viewer's persona on `as_of`, or on the latest date.
 
-    Raises `InputError` where nothing is built, the date is none of the evaluation dates, or the
-    viewer is not known on it.
+    Raises `InputError` if nothing is built, the date is not an evaluation date, or the viewer is
+    unknown on it.
     """
     day = _evaluation_date(connection, as_of)
     result = connection.execute(
@@ -159,10 +160,10 @@ def explain(
 def explain_persona(
     connection: duckdb.DuckDBPyConnection, user_id: str, persona: str, as_of: date | None = None
 ) -> WhyNot:
-    """Say of every clause of the persona's rule whether it holds for the viewer, near miss or not.
+    """Whether each clause of the persona's rule holds for the viewer, near miss or not.
 
-    By the rules with which the database was built. Raises `InputError` as `explain` does, and for
-    a persona that there is not.
+    Uses the rules that the database was built with. Raises `InputError` like `explain`, and for an
+    unknown persona.
     """
     day = _evaluation_date(connection, as_of)
     labels = dict(
@@ -171,7 +172,7 @@ def explain_persona(
         ).fetchall()
     )
     if persona not in labels:
-        raise InputError(f"--persona {persona}: no such persona; there are {', '.join(labels)}")
+        raise InputError(f"--persona {persona}: no such persona; known are {', '.join(labels)}")
     explained = explain(connection, user_id, day)
     alternatives = [
         _judged(connection, user_id, day, rules)
@@ -237,7 +238,7 @@ def _judged(
 def _values_and_spreads(
     connection: duckdb.DuckDBPyConnection, user_id: str, day: date, rules: list[Rule]
 ) -> dict[tuple[int, str], tuple[float | None, float | None]]:
-    """By window and metric the viewer's value and the standard deviation of the audience."""
+    """The viewer's value and the audience's standard deviation, by window and metric."""
     found = {}
     for window_days in {rule.window_days for rule in rules}:
         names = sorted({rule.metric for rule in rules if rule.window_days == window_days})
@@ -279,12 +280,12 @@ def _choice(
     is_match: bool,
     method: str,
 ) -> str:
-    """Why this persona, or the other one, is the viewer's: one sentence."""
+    """Why the viewer has this persona, or another one, in one sentence."""
     chosen = explained.label
     if persona == CASUAL:
         if explained.persona == CASUAL:
             return "No other persona matches."
-        return f"{label} is for whoever matches no other persona; here {chosen} matches."
+        return f"{label} is for viewers who match no other persona; this one matches {chosen}."
     if not is_match:
         return f"No alternative holds in full; the persona is {chosen}."
     if explained.persona == persona:
@@ -344,7 +345,7 @@ def _evaluation_date(connection: duckdb.DuckDBPyConnection, as_of: date | None) 
         return max(days)
     if as_of not in days:
         raise InputError(
-            f"--as-of {as_of} is no evaluation date; there are {', '.join(map(str, days))}"
+            f"--as-of {as_of} is not an evaluation date; choose {', '.join(map(str, days))}"
         )
     return as_of
 
@@ -378,7 +379,7 @@ def _clauses(persona: str, evidence: list[dict[str, Any]]) -> list[Clause]:
 
 
 def _metrics_of(rules: list[Rule]) -> dict[str, Metric]:
-    """All metrics; `InputError` where a clause of the database is one of another version."""
+    """All metrics; raises `InputError` if a clause in the database is from another version."""
     known = metrics()
     for rule in rules:
         if rule.metric not in known or rule.operator not in OPERATORS:

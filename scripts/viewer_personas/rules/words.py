@@ -12,13 +12,13 @@ OPERATORS = {">=": "at least ", ">": "more than ", "<=": "at most ", "<": "less 
 
 
 def clause_words(rule: Rule, value: float | None, metrics: dict[str, Metric]) -> str:
-    """A clause said of one viewer: "days since last active: 31 (at least 28)"."""
+    """A clause in words for one viewer: "days since last active: 31 (at least 28)"."""
     metric = metrics[rule.metric]
     return f"{metric.words}: {value_text(metric.unit, value)} ({asked_for(rule, metrics)})"
 
 
 def asked_for(rule: Rule, metrics: dict[str, Metric]) -> str:
-    """What a clause asks of every viewer: "at least 60 % in 28 days"."""
+    """What a clause requires of a viewer: "at least 60 % in 28 days"."""
     metric = metrics[rule.metric]
     window = f" in {rule.window_days} days" if metric.is_of_window else ""
     return OPERATORS[rule.operator] + value_text(metric.unit, rule.threshold) + window

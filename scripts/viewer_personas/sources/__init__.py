@@ -1,1 +1,1 @@
-"""Where events, contents and users come from: settings, and one module a driver."""
+"""Where events, contents and users come from: loading, and one module per driver."""

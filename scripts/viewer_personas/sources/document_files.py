@@ -24,7 +24,7 @@ from viewer_personas.sources.file_tables import (
 
 @dataclass(frozen=True)
 class DocumentFiles:
-    """All files of contents or users with rows, and the fields of the id and the last change."""
+    """All non-empty files of contents or users, and the fields of the id and the last change."""
 
     files: list[SourceFile]
     layouts: dict[str, Layout | None]
@@ -92,7 +92,7 @@ def _no_field(
 
 
 def _documents_select(documents: DocumentFiles) -> str | None:
-    """A query for `replace_documents`: file, _id, updated_at, doc. None without any rows."""
+    """A query for `replace_documents`: file, _id, updated_at, doc. None if there are no rows."""
     selects = []
     for file in documents.files:
         layout = documents.layouts[file.name]

@@ -1,7 +1,7 @@
-"""The Druid driver: events out of a datasource, one UTC day a slice.
+"""The Druid driver: events from a datasource, one slice per UTC day.
 
-A slice is taken only when it is whole: the answer ends as it must, the segments of the day were all
-there before and after, and Druid counts as many rows as came.
+A slice is accepted only if it is complete: the answer is not truncated, all segments of the day
+were available before and after, and Druid counts as many rows as arrived.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ from viewer_personas.druid import Druid, Incomplete, Passing, Segment
 from viewer_personas.errors import InputError, Unreachable
 from viewer_personas.sources.event_rows import REQUIRED, events_select, near, service_name
 
-# Part of every slice's identity: raise it when the same segments would be read into other rows.
+# Part of every slice's identity: increase it when the same segments give different rows.
 _READER_VERSION = 1
 _DAY = timedelta(days=1)
 # The range of times that count as readable; see event_rows.
 _FIRST_DAY, _LAST_DAY = date(1990, 1, 1), date(2100, 1, 1)
-# A day grouped at once may need more memory than Druid gives to a query; an hour hardly does.
+# Grouping a whole day may need more memory than Druid gives a query; an hour hardly does.
 _ROLLUP_PIECE = timedelta(hours=1)
 _KEYS = ("user_id", "content_id", "event_type")
 _NOT_GROUPED = ("event_id", "device")
@@ -46,23 +46,23 @@ _FIRST, _LAST = "viewer personas: first", "viewer personas: last"
 
 
 class SliceRefused(Exception):
-    """A day could not be read whole; the others may be."""
+    """A day could not be read completely; others may be."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """What Druid says of one UTC day: a hash over its segments, and what is special about them."""
+    """The state of one UTC day in Druid: a hash of its segments, and what is special about them."""
 
     version: str
     is_open: bool
-    """Whether a part of it is still being written, and not yet published."""
+    """Whether part of it is still being written and not yet published."""
     missing: tuple[Segment, ...]
-    """Segments that queries ought to see and do not."""
+    """Segments that queries should see but do not."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A day read whole: files of JSON lines, and the rows of the source that they stand for."""
+    """A completely read day: files of JSON lines, and the source rows that they stand for."""
 
     day: Day
     files: list[Path]
@@ -73,10 +73,10 @@ class Fetched:
 
 @dataclass
 class DruidDays:
-    """The days of a datasource as they are now; a driver of events for `load`.
+    """The current days of a datasource; a driver of events for `load`.
 
-    `columns` are the mapped columns that there are, ours -> the service's, and `types` their types
-    in DuckDB by the service's names.
+    `columns` are the mapped columns that exist, ours -> the service's, and `types` their DuckDB
+    types by the service's names.
     """
 
     settings: DruidEvents
@@ -93,24 +93,24 @@ class DruidDays:
     def _identity(self, day: Day) -> str:
         parts = {"mapping": _mapping_version(self.settings), "segments": day.version}
         if day.is_open:
-            # never the same: rows come without any change in the list of segments
+            # never equal: rows arrive without any change in the list of segments
             parts["read"] = str(uuid.uuid4())
         return json.dumps(parts)
 
     def warnings(self) -> list[str]:
-        """What is odd about the datasource, one sentence each."""
+        """Warnings about the datasource, one sentence each."""
         return self.notes
 
     def remember(self, connection: Connection) -> None:
-        """Forget what a driver of files knew, and the rows that it could not place on a day."""
+        """Delete what a files driver recorded, and its undated rows."""
         with transaction(connection):
             forget_files(connection, kept=[])
 
     def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[SliceBatch]:
-        """The stale days, each a batch; while one is landed, the next ones are being read.
+        """The stale days, one batch each; while one is landed, the next ones are read.
 
-        Raises `Unreachable` where Druid does not answer any more; and in the end, where days could
-        not be read whole, with the names of all of them.
+        Raises `Unreachable` if Druid stops answering, and at the end, if days could not be read
+        completely, with all of their names.
         """
         refused: dict[date, str] = {}
         with (
@@ -145,7 +145,7 @@ class DruidDays:
 def _in_order(
     pool: ThreadPoolExecutor, days: DruidDays, wanted: list[date], folder: Path
 ) -> Iterator[tuple[date, Future[Fetched]]]:
-    """The days with their reads, one after another; as many are under way as the pool has room."""
+    """The days with their reads, in order; the pool limits how many run at a time."""
     waiting: deque[tuple[date, Future[Fetched]]] = deque()
     for day in wanted:
         waiting.append((day, pool.submit(_fetch, days, day, folder)))
@@ -160,8 +160,8 @@ def _in_order(
 def inspect_events(settings: DruidEvents, sources_file: Path) -> DruidDays:
     """Ask Druid for the columns, the segments and the range of times of the datasource.
 
-    Reads no rows. Raises `InputError` where the datasource or a mapped column is not there or the
-    login is refused, and `Unreachable` where Druid does not answer.
+    Reads no rows. Raises `InputError` if the datasource or a mapped column is not there or the
+    login is refused, and `Unreachable` if Druid does not answer.
     """
     place = f"{sources_file}: events"
     druid = Druid(settings, place, sources_file.absolute().parent)
@@ -204,7 +204,7 @@ def _duckdb_types(columns: dict[str, str], there: dict[str, str]) -> dict[str, s
 
 
 def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
-    """The days that there are, and what is odd about the times of the rows.
+    """The existing days, and warnings about the times of the rows.
 
     Raises `Passing` while the list of segments is being changed.
     """
@@ -216,8 +216,8 @@ def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
     missing = [_days_of(segment) for segment in segments if segment.is_missing]
     if any(end - start > 366 * _DAY for start, end in missing):
         raise Incomplete(
-            f"segments of {settings.datasource} are not available, and which days they have is not"
-            " known: see that they are loaded"
+            f"segments of {settings.datasource} are not available, and their days are unknown:"
+            " check that they are loaded"
         )
     starts = [start for start, _ in missing] + ([first] if first else [])
     ends = [end for _, end in missing] + ([last] if last else [])
@@ -242,19 +242,19 @@ def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
 
 
 def _is_in_transit(segment: Segment) -> bool:
-    """Served, but neither published nor being written: about to be dropped, or not known yet."""
+    """Served, but neither published nor being written: about to be dropped, or still unknown."""
     return segment.is_available and not segment.is_published and not segment.is_realtime
 
 
 def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
-    """The first and the last day with rows that can be seen, and the rows with absurd times."""
+    """The first and the last day with visible rows, and the number of rows with absurd times."""
 
     def ask(where: str = "") -> tuple[date | None, date | None]:
         row = days.druid.rows(
             'SELECT TIMESTAMP_TO_MILLIS(MIN("__time")) AS "first",'
             ' TIMESTAMP_TO_MILLIS(MAX("__time")) AS "last"'
             f" FROM {quoted(days.settings.datasource)}{where}",
-            # two look-ups instead of a scan; older versions ignore it
+            # two lookups instead of a scan; older versions ignore it
             {"enableTimeBoundaryPlanning": True},
         )[0]
         if row["first"] is None:
@@ -276,7 +276,7 @@ def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
 
 
 def _days_of(segment: Segment) -> tuple[date, date]:
-    """The first and the last UTC day of a segment; a segment of all times has all days."""
+    """The first and the last UTC day of a segment; a segment for all times has all days."""
 
     def moment(text: str, otherwise: datetime) -> datetime:
         try:
@@ -303,7 +303,7 @@ def _day(segments: list[Segment]) -> Day:
 
 
 def _mapping_version(settings: DruidEvents) -> str:
-    """A hash of everything in the settings that decides which rows there are."""
+    """A hash of all settings that affect the rows."""
     parts = {
         "reader": _READER_VERSION,
         "datasource": settings.datasource,
@@ -318,7 +318,7 @@ def _mapping_version(settings: DruidEvents) -> str:
 
 
 def _fetch(days: DruidDays, day: date, folder: Path) -> Fetched:
-    """Read a day until it is whole. Raises `SliceRefused`, or `Unreachable` without any answer."""
+    """Read a day until it is complete. Raises `SliceRefused`, or `Unreachable` if unanswered."""
     try:
         return days.druid.repeat(lambda: _attempt(days, day, folder))
     except Unreachable as error:
@@ -349,7 +349,7 @@ def _attempt(days: DruidDays, day: date, folder: Path) -> Fetched:
 
 
 def _state(days: DruidDays, day: date) -> Day:
-    """The segments of the day. Raises where a part of the day cannot be seen by queries."""
+    """The segments of the day. Raises if queries cannot see a part of the day."""
     start = datetime.combine(day, time())
     state = _day(days.druid.segments(days.settings.datasource, start, start + _DAY))
     if not state.missing:
@@ -357,8 +357,8 @@ def _state(days: DruidDays, day: date) -> Day:
     names = ", ".join(segment.segment_id for segment in state.missing[:3])
     if all(segment.replication_factor == 0 for segment in state.missing):
         raise SliceRefused(
-            f"{len(state.missing)} segments are only in deep storage, where queries do not see"
-            f" them: let a load rule load them, or leave the day out by --since ({names})"
+            f"{len(state.missing)} segments are only in deep storage, where queries cannot see"
+            f" them: add a load rule, or skip the day with --since ({names})"
         )
     raise Incomplete(f"{len(state.missing)} of its segments are not available ({names})")
 
@@ -384,7 +384,7 @@ def _rows_query(days: DruidDays, day: date, *, without_user: bool = False) -> st
 
 
 def _user(days: DruidDays) -> str:
-    # To be compared by = and > only: Druid 27 takes a null for different from '', and so keeps it.
+    # Compare with = and > only: Druid 27 treats null as different from '', and so keeps it.
     return f"CAST({quoted(days.columns['user_id'])} AS VARCHAR)"
 
 
@@ -396,7 +396,7 @@ def _between(first: date | datetime, end: date | datetime) -> str:
 
 
 def _fetch_groups(days: DruidDays, day: date, folder: Path) -> tuple[list[Path], int]:
-    """The groups of a day, hour by hour, and the rows of the source that are in them."""
+    """The groups of a day, hour by hour, and the number of source rows in them."""
     start = datetime.combine(day, time())
     files = []
     for n in range(_DAY // _ROLLUP_PIECE):
@@ -414,8 +414,8 @@ def _fetch_groups(days: DruidDays, day: date, folder: Path) -> tuple[list[Path],
 def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     """One row for each user, content, event type and quarter of an hour.
 
-    Seconds are added up as whole microseconds, which is exact in any order, as user_content_hours
-    adds them up; and of what staging takes for watch seconds.
+    Seconds are summed as whole microseconds, which is exact in any order, as in user_content_hours;
+    and only values that staging accepts as watch seconds.
     """
     keys = [quoted(days.columns[ours]) for ours in _KEYS if ours in days.columns]
     measures = {
@@ -447,7 +447,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
 def _land(days: DruidDays, day: date, fetched: Fetched, connection: Connection) -> None:
     """Insert the rows of a day, and apart those without a user.
 
-    Raises `Unreachable` where the files do not give the rows that came, which takes all back.
+    Raises `Unreachable` if the files do not give the rows that came, which takes all back.
     """
     if days.settings.rollup:
         _insert_events(connection, days, day, *_ungrouped(days, fetched.files))
@@ -497,9 +497,9 @@ def _insert_rejected(connection: Connection, days: DruidDays, day: date, files: 
 
 
 def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]:
-    """Groups as rows again, with their types: as few as have the first and the last time of each.
+    """Groups as typed rows again: as few as keep the first and the last time of each.
 
-    So the first and last times, counts and sums of what is added up of them are those of the rows.
+    So first and last times, counts and sums aggregated from them equal those of the rows.
     """
     mapped = {name: days.columns[name] for name in _KEYS if name in days.columns}
     keys = {name: days.types[name] for name in mapped.values()}

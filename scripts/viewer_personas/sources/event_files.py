@@ -38,14 +38,14 @@ from viewer_personas.sources.file_tables import (
     rows_of,
 )
 
-# Part of every slice's identity: raise it when the same file would be read into other rows.
+# Part of every slice's identity: increase it when the same file gives different rows.
 _READER_VERSION = 1
 _FILES_PER_SCAN = 100
 
 
 @dataclass(frozen=True)
 class FileDays:
-    """How many rows a file has of each UTC day, and how many without a readable time."""
+    """How many rows a file has for each UTC day, and how many without a readable time."""
 
     days: dict[date, int]
     undated_rows: int = 0
@@ -53,9 +53,9 @@ class FileDays:
 
 @dataclass
 class EventFiles:
-    """All event files as they are now, and the days that each one has.
+    """All current event files, and the days of each.
 
-    `new` names those that the database does not know in this version.
+    `new` names those that the database does not have in this version.
     """
 
     settings: FileEvents
@@ -92,7 +92,7 @@ class EventFiles:
         return json.dumps({"mapping": self.mapping_version, "files": parts})
 
     def warnings(self) -> list[str]:
-        """Files read for the first time that have rows, but none with a readable time."""
+        """Files read for the first time with rows but no readable time."""
         column = service_name(self.settings, "occurred_at")
         return [
             f"{name}: no row has a readable {column}; "
@@ -102,9 +102,9 @@ class EventFiles:
         ]
 
     def remember(self, connection: Connection) -> None:
-        """Write what was learned of the new files: their days, and their rows without a time.
+        """Record the days of the new files and their undated rows.
 
-        Forgets files that are gone. One transaction.
+        Deletes the records of missing files. One transaction.
         """
         undated = [name for name in self.new if self.days[name].undated_rows]
         with transaction(connection):
@@ -129,9 +129,9 @@ class EventFiles:
 def inspect_events(
     connection: Connection, settings: FileEvents, sources_file: Path, report: Report
 ) -> EventFiles:
-    """List the event files, and check those that are new or changed: their columns, their days.
+    """List the event files, and check the columns and days of new or changed ones.
 
-    Reads of the new files the time column, and changes nothing in the database. Raises `InputError`
+    Reads the time column of the new files, and changes nothing in the database. Raises `InputError`
     naming the file and the key: no file matches, a file cannot be read, a mapped column is not
     there, a numeric time has no unit.
     """
@@ -148,7 +148,7 @@ def inspect_events(
 
 
 def _scan_days(connection: Connection, events: EventFiles, report: Report) -> None:
-    """Learn which days the new files have, by one read of their time column."""
+    """Find the days of the new files, with one read of their time column."""
     done = 0
     for names in _batched(events.new, _FILES_PER_SCAN):
         report("Looking for the days in new event files", done, len(events.new))
@@ -187,7 +187,7 @@ def _land(connection: Connection, events: EventFiles, names: list[str], days: li
     expected = sum(
         rows for name in names for day, rows in events.days[name].days.items() if day in wanted
     )
-    # Whole rows are read only where some are missing: the second read costs as much as the first.
+    # Whole rows are read only if some are missing: the second read costs as much as the first.
     if inserted < expected:
         where = f"user_id is null and {of_these_days}"
         _insert_rejected(connection, events, names, where, parameters)
@@ -259,7 +259,7 @@ def _insert_source_files(connection: Connection, events: EventFiles) -> None:
 def _known_days(
     connection: Connection, version: str, files: dict[str, SourceFile]
 ) -> dict[str, FileDays]:
-    """The days of the files that are in the database exactly as they are now."""
+    """The days of the files that the database has in exactly their current version."""
     query = """
         select file, source_date, row_count, size_bytes, modified_at
         from raw.source_files
@@ -280,7 +280,7 @@ def _known_days(
 
 
 def _mapping_version(settings: FileEvents) -> str:
-    """A hash of everything in the settings that decides how a file becomes rows."""
+    """A hash of all settings that affect how a file becomes rows."""
     parts = {
         "reader": _READER_VERSION,
         "columns": settings.columns.given(),
@@ -366,7 +366,7 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
     time_type = layout.type_of(service_name(settings, "occurred_at")) or "VARCHAR"
     if settings.epoch_unit and is_time(time_type):
         raise InputError(
-            f"{events.sources_file}: events.epoch_unit: the times in {name} are no numbers, "
+            f"{events.sources_file}: events.epoch_unit: the times in {name} are not numbers, "
             f"but {time_type}: remove epoch_unit"
         )
     if not settings.epoch_unit and is_number(time_type):
@@ -374,14 +374,14 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
 
 
 def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
-    """A mapped optional column may be missing in some files; in all of them it is misspelt."""
+    """A mapped optional column may be missing in some files; missing in all, it is misspelt."""
     if not events.new:
         return
     for ours, column in events.settings.columns.given().items():
         if ours in REQUIRED:
             continue
         missing = None
-        # New files first: they nearly always have it, and the others need not be opened again.
+        # New files first: they nearly always have it, so the others need not be opened again.
         for name in [*events.new, *sorted(set(events.files) - set(events.new))]:
             file, layout = events.files[name], _layout(connection, events, name)
             if layout is None:
@@ -430,7 +430,7 @@ def _events_select(
     """A query of the rows of the files under our names and in our types.
 
     Also source_file (its path) and time_text, and with `with_rows` source_row, the row as JSON.
-    occurred_at and user_id are null where they are unreadable or missing.
+    occurred_at and user_id are null if they are unreadable or missing.
     """
     groups = by_layout((events.files[name], _layout(connection, events, name)) for name in names)
     if not groups:

@@ -10,7 +10,7 @@ REQUIRED = ("user_id", "event_type", "occurred_at")
 
 
 def service_name(settings: FileEvents | DruidEvents, ours: str) -> str:
-    """What the service calls one of our columns; the same, where nothing else is said."""
+    """The service's name for one of our columns; by default the same."""
     return settings.columns.given().get(ours, ours)
 
 
@@ -24,9 +24,9 @@ def events_select(
 ) -> str:
     """A query of the rows of `source` under our names and in our types.
 
-    `type_of` gives the DuckDB type of a column of the service, None where there is no such column.
-    Also time_text, the time as it came where it cannot be read, and `extra` expressions.
-    occurred_at and user_id are null where they are unreadable or missing.
+    `type_of` gives the DuckDB type of a column of the service, None if it does not exist. Also
+    time_text, the original of an unreadable time, and `extra` expressions. occurred_at and user_id
+    are null if they are unreadable or missing.
     """
     constants = settings.constants.given()
     fields = {
@@ -40,11 +40,11 @@ def events_select(
             return literal(constants[ours])
         if type_of(fields[ours]) is None:
             return "null::varchar"
-        # CSV cannot tell an empty text from none, so no format does.
+        # CSV cannot tell an empty text from null, so no format distinguishes them.
         return f"nullif({quoted(fields[ours])}::varchar, '')"
 
     def number(ours: str, number_type: str) -> str:
-        # where it is the same value, without the text in between, which takes longer
+        # if the value is the same, without the slower conversion to text
         there = type_of(fields[ours]) or "VARCHAR"
         if ours not in constants and (_is_integer(there) or there.lower() == number_type):
             return f"try_cast({quoted(fields[ours])} as {number_type})"
@@ -53,10 +53,10 @@ def events_select(
     time = time_expression(
         quoted(fields["occurred_at"]), type_of(fields["occurred_at"]) or "VARCHAR", epoch_unit
     )
-    # One time in the year 9999 would stretch the covered days, each a slice, over millennia.
+    # A single time in the year 9999 would create slices for millennia.
     is_readable = f"({time} >= timestamp '1990-01-01' and {time} < timestamp '2100-01-02')"
     seconds = number("watch_seconds", "double")
-    # One that is not a number would make every sum of minutes it enters not a number.
+    # A NaN would make every sum of minutes that includes it NaN.
     return f"""
         select {text("event_id")} as event_id,
             {text("user_id")} as user_id,
@@ -74,7 +74,7 @@ def events_select(
 
 
 def time_expression(column: str, column_type: str, epoch_unit: str | None) -> str:
-    """SQL for a timestamp in UTC, null where the value cannot be read as a time."""
+    """SQL for a timestamp in UTC, null if the value cannot be read as a time."""
     if epoch_unit == "ms" and _is_integer(column_type):
         return f"case when {column} between 0 and 1e13 then make_timestamp({column} * 1000) end"
     if epoch_unit:
@@ -86,7 +86,7 @@ def time_expression(column: str, column_type: str, epoch_unit: str | None) -> st
         return f"try_cast({column} as timestamp)"
     if "ZONE" in column_type:
         return f"({column} at time zone 'UTC')"
-    # What the cast alone does not read: the basic format 20250101T100000Z, a decimal comma, blanks.
+    # What the cast alone cannot read: the basic format 20250101T100000Z, a decimal comma, blanks.
     extended = (
         f"regexp_replace(upper(trim({column}::varchar)), "
         r"'^(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)[.,]?(\d*)', "
@@ -116,7 +116,7 @@ def _is_integer(column_type: str) -> bool:
 
 
 def near(wanted: str, there: list[str]) -> str:
-    """The end of a message: what was probably meant, else what there is."""
+    """The end of a message: what was probably meant, else what exists."""
     found = difflib.get_close_matches(wanted, there, n=1)
     listed = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
-    return f"; did you mean {found[0]}?" if found else f"; there are {listed}"
+    return f"; did you mean {found[0]}?" if found else f"; known are {listed}"

@@ -1,6 +1,6 @@
-"""Files as tables: which there are, how they are laid out, and how DuckDB reads them.
+"""Files as tables: which files exist, their layout, and how DuckDB reads them.
 
-Nothing here knows what is in them. Python only lists the files and looks at their columns.
+Nothing here depends on their contents. Python only lists the files and reads their columns.
 """
 
 import csv
@@ -39,14 +39,14 @@ _ENDINGS: dict[str, FileFormat] = {
     ".ndjson": "json",
     ".ndjson.gz": "json",
 }
-# No column of a service has such a name; DuckDB's own name for it, filename, may well be one.
+# No column of a service has such a name; DuckDB's default, filename, could be one.
 FILE = '"viewer personas: file"'
 ROW = '"viewer personas: row"'
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it is now; `name` is its path seen from the folder of the sources file."""
+    """A file in its current state; `name` is its path from the folder of the sources file."""
 
     path: str
     name: str
@@ -60,8 +60,8 @@ class SourceFile:
 class Layout:
     """What files must share to be read together: format, columns with types, CSV delimiter.
 
-    Files that differ in it are read apart: read together, a number in one would change its text
-    because of another file. JSON lines have no columns of their own.
+    Files that differ in it are read separately: read together, a number in one file could get
+    another text because of another file. JSON lines have no fixed columns.
     """
 
     format: FileFormat
@@ -69,7 +69,7 @@ class Layout:
     delimiter: str = ","
 
     def type_of(self, column: str) -> str | None:
-        """The DuckDB type of a column, None if it is not there."""
+        """The DuckDB type of a column, None if it does not exist."""
         return dict(self.columns).get(column)
 
 
@@ -81,7 +81,7 @@ def list_files(
     files: dict[str, SourceFile] = {}
     for path in settings.paths():
         pattern = folder / path
-        # Path.glob takes no absolute patterns.
+        # Path.glob rejects absolute patterns.
         found = [str(pattern)] if pattern.is_file() else glob.glob(str(pattern), recursive=True)
         matches = [match for match in found if Path(match).is_file()]
         if not matches:
@@ -108,7 +108,7 @@ def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: s
 
 
 def check_unchanged(file: SourceFile) -> None:
-    """Rows of two versions of a file must not be mixed, nor be taken for one of them."""
+    """Rows of two versions of a file must not be mixed or recorded as one of them."""
     try:
         stat = Path(file.path).stat()
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def check_unchanged(file: SourceFile) -> None:
 
 @contextmanager
 def readable(files: Iterable[SourceFile]) -> Iterator[None]:
-    """Turn what DuckDB says of a broken file into an `InputError` that names it."""
+    """Turn DuckDB's error about a broken file into an `InputError` that names it."""
     try:
         yield
     except duckdb.Error as error:
@@ -138,7 +138,7 @@ def readable(files: Iterable[SourceFile]) -> Iterator[None]:
 
 
 def _first_lines(message: str) -> str:
-    """DuckDB's message without its advice, which is about options of its own."""
+    """DuckDB's message without its advice, which is about DuckDB's options."""
     lines = []
     for line in message.splitlines():
         if line.startswith(("Possible fixes", "Possible solution", "Try setting")) or not line:
@@ -163,7 +163,7 @@ def layout_of(connection: Connection, file: SourceFile, delimiter: str | None) -
 
 
 def _csv_layout(file: SourceFile, delimiter: str | None) -> Layout | None:
-    """The header, read here and not sniffed: one odd row must not change how a file is read."""
+    """The header, read here instead of sniffed: one odd row must not change how a file is read."""
     open_text = gzip.open if file.path.lower().endswith(".gz") else open
     try:
         with open_text(file.path, "rt", encoding="utf-8-sig", newline="") as lines:
@@ -216,7 +216,7 @@ def by_layout(
 
 
 def rows_of(layout: Layout, files: list[SourceFile], fields: list[str], *, with_rows: bool) -> str:
-    """The files as a table: their columns (of JSON the fields, as text), the file, the row."""
+    """The files as a table: their columns (for JSON, the fields as text), the file, the row."""
     if layout.format == "json":
         return _json_rows(files, fields) if with_rows else _json_fields(files, fields)
     source = _csv(layout, files) if layout.format == "csv" else _parquet(files)
@@ -259,7 +259,7 @@ def _json_objects(files: list[SourceFile]) -> str:
 def _json_rows(files: list[SourceFile], fields: list[str]) -> str:
     if not fields:
         return _json_objects(files)
-    # The same conversion as read_json does, so that both ways see the same rows as rejected.
+    # The same conversion as in read_json, so that both ways reject the same rows.
     shape = json.dumps(dict.fromkeys(fields, "VARCHAR"))
     return (
         f"(select {ROW}, {FILE}, unnest(json_transform({ROW}, {literal(shape)})) "
@@ -279,7 +279,7 @@ def _paths(files: list[SourceFile]) -> str:
 
 
 def _escaped(path: str) -> str:
-    """A path as a glob that matches nothing else: DuckDB takes every path for a glob."""
+    """A path as a glob that matches only itself: DuckDB treats every path as a glob."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
 
 

@@ -1,4 +1,4 @@
-"""Loading: from the sources that are configured to the raw layer in DuckDB."""
+"""Loading: from the configured sources to the raw layer in DuckDB."""
 
 import uuid
 from collections.abc import Iterator
@@ -18,39 +18,39 @@ from viewer_personas.sources import document_files, event_files
 
 
 class EventsDriver(Protocol):
-    """A source of events as it is now; made by the driver's `inspect_events`."""
+    """The current state of a source of events; created by the driver's `inspect_events`."""
 
     def identities(self) -> dict[date, str]:
-        """What the source says of every day that it covers (see `raw.slices.source_identity`)."""
+        """The identity of each day that the source covers (see `raw.slices.source_identity`)."""
 
     def warnings(self) -> list[str]:
-        """What is odd about the source, one sentence each."""
+        """Warnings about the source, one sentence each."""
 
     def remember(self, connection: Connection) -> None:
-        """Write what the driver itself needs to know the next time."""
+        """Record what the driver needs for the next load."""
 
     def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[raw.SliceBatch]:
         """The stale days with their identities, as batches that can be replaced one by one.
 
-        Raises `Unreachable` where days cannot be read; those before them are complete.
+        Raises `Unreachable` if days cannot be read; those before them are complete.
         """
 
 
 class DocumentsDriver(Protocol):
-    """A source of contents or users; made by the driver's `inspect_documents`."""
+    """A source of contents or users; created by the driver's `inspect_documents`."""
 
     def load(self, connection: Connection, table: str) -> list[str]:
-        """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings."""
+        """Bring `raw.contents` or `raw.users` up to date atomically; returns warnings."""
 
 
 @dataclass
 class LoadSummary:
     """What a load did, and what is in the raw layer after it.
 
-    slices_loaded: slices that were read; slices_changed: of them those with another version than
-    before; slices_removed: days that the source covers no more. The other numbers count what is
-    there now: slices, events, rejected rows (of documents too), repeated events that were left out,
-    contents, users.
+    slices_loaded: slices that were read; slices_changed: how many of them have a new version;
+    slices_removed: days that the source no longer covers. The other numbers count the current
+    contents: slices, events, rejected rows (documents too), repeated events left out, contents,
+    users.
     """
 
     run_id: str
@@ -78,20 +78,19 @@ def load(
     """Bring the raw layer up to date with the sources; reads only what changed.
 
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
-    Days whose events `personas prune` dropped stay, too, unless the source has something new of
-    them and no fewer rows than before. With `restore` those from `since` on are read again, and are
-    what the source has of them.
-    `report` is told what is being done, how much of it is done, and how much there is in all.
-    Raises `InputError` for a wrong configuration, before anything is changed, and for a file that
-    cannot be read, and `Unreachable` for a server that does not answer, or not with everything. In
-    these cases slices and tables already replaced are complete and the others are as they were.
+    Pruned days stay too, unless the source has a new version of them with no fewer rows than
+    before. With `restore`, pruned days from `since` on are loaded again, exactly as the source has
+    them. `report` receives what is being done, how much of it is done, and the total. Raises
+    `InputError` for a wrong configuration, before anything is changed, and for a file that cannot
+    be read, and `Unreachable` for a server that does not answer, or answers incompletely. In these
+    cases slices and tables already replaced are complete and the others are as they were.
     """
     if since and until and since > until:
         raise InputError(f"--since {since} is after --until {until}: swap them")
     if restore and not since:
         raise InputError(
-            "--restore: say from which day on, with --since. What the source does not have of a day"
-            " is not there afterwards, and neither are its roll-ups."
+            "--restore needs --since, the first day to restore. Rows that the source no longer has"
+            " are lost, and so are their roll-ups."
         )
     with _connect_to_check(database) as connection:
         contents = _inspect_documents(connection, sources, "contents")
@@ -112,7 +111,7 @@ def _inspect_events(connection: Connection, sources: Sources, report: Report) ->
     settings = sources.events
     if settings.driver == "files":
         return event_files.inspect_events(connection, settings, sources.file, report)
-    # here, because the clients of servers take half a second that other commands do not need
+    # here, because importing server clients takes half a second that other commands do not need
     from viewer_personas.sources import druid as druid_events
 
     return druid_events.inspect_events(settings, sources.file)
@@ -133,7 +132,7 @@ def _inspect_documents(
 
 @contextmanager
 def _connect_to_check(database: Path) -> Iterator[Connection]:
-    """The database if there is one: a wrong configuration must not leave a new file behind."""
+    """The database if it exists: a wrong configuration must not leave a new file behind."""
     if database.exists():
         with connect(database) as connection:
             yield connection
@@ -157,15 +156,15 @@ def _load_documents(
         raw.replace_documents(connection, table, None)
         if before:
             summary.warnings.append(
-                f"{table} are configured no more: {before} documents were removed"
+                f"{table} are no longer configured: {before} documents were removed"
             )
     report(f"Loading {table}", 1, 1)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a load does with the days: `stale` ones are read, with their identities, `gone` ones
-    removed. Those of `spared`, whose events `personas prune` took out, may not shrink."""
+    """What a load does with the days: `stale` ones are read, with their identities, and `gone` ones
+    removed. Pruned days in `spared` must not shrink."""
 
     stale: dict[date, str]
     gone: list[date]
@@ -175,7 +174,7 @@ class _Plan:
 def _plan(
     connection: Connection, wanted: dict[date, str], days: tuple[date, date], restore: bool
 ) -> _Plan:
-    """Compare what the source says of its days with what is stored of them."""
+    """Compare the days of the source with the stored slices."""
     stored = raw.stored_identities(connection)
     dropped = raw.dropped_days(connection)
     spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
@@ -224,19 +223,17 @@ def _load_events(
 def _warnings(gone: list[date], kept: list[date], emptied: list[date]) -> Iterator[str]:
     if gone:
         yield (
-            f"{len(gone)} days are covered by the source no more and were removed: "
+            f"{len(gone)} days are no longer covered by the source and were removed: "
             f"{gone[0]} to {gone[-1]}"
         )
     if kept:
         yield (
-            f"{len(kept)} days whose events were dropped have fewer rows at the source than were"
-            f" loaded, and were kept as they were: {kept[0]} to {kept[-1]}. If the source is"
+            f"{len(kept)} pruned days have fewer rows at the source than were loaded, and"
+            f" were kept as they were: {kept[0]} to {kept[-1]}. If the source is"
             f" right: personas load --restore --since {kept[0]} --until {kept[-1]}"
         )
     if emptied:
-        yield (
-            f"{len(emptied)} days had events and have none any more: {emptied[0]} to {emptied[-1]}"
-        )
+        yield (f"{len(emptied)} days had events and now have none: {emptied[0]} to {emptied[-1]}")
 
 
 def _count(connection: Connection, summary: LoadSummary) -> None:

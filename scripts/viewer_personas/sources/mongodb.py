@@ -1,9 +1,9 @@
 """The MongoDB driver: contents and users from a collection.
 
-A read has three steps. The documents come in one long cursor sorted by _id; a cursor that is lost
-goes on after the last document. Then a sweep asks for all ids: documents that are gone are removed,
-and those that were missed are fetched by their id. Last, one transaction brings the raw table to
-what was read. Documents and ids wait in files meanwhile, never in memory.
+A read has three steps. The documents come in one long cursor sorted by _id; a lost cursor resumes
+after the last document. Then a sweep asks for all ids: deleted documents are removed, and missed
+ones are fetched by their id. Last, one transaction applies what was read to the raw table.
+Meanwhile documents and ids are in files, never in memory.
 """
 
 import base64
@@ -54,14 +54,14 @@ Document = dict[str, Any]
 Client = MongoClient[Document]
 Result = TypeVar("Result")
 
-# Part of the identity of a source: raise it when the same document would become another row.
+# Part of the identity of a source: increase it when the same document gives a different row.
 _READER_VERSION = 1
 _LONGEST_WAIT_SECONDS = 60
 _IDS_PER_BATCH = 10_000
 _BYTES_SHOWN = 300
 _SNAPSHOTS_SINCE_WIRE_VERSION = 13
 
-# What the server means by the number of an error.
+# Meanings of the server's error codes.
 _SNAPSHOT_GONE = {239, 246}  # SnapshotTooOld, SnapshotUnavailable
 _NO_SNAPSHOTS = {20, 72, 115, 123}  # IllegalOperation, InvalidOptions, CommandNotSupported, …
 _WRONG_PASSWORD = {11, 18, 8000}  # UserNotFound, AuthenticationFailed, the same of Atlas
@@ -73,12 +73,12 @@ _TRANSIENT = {
     *(50, 134, 133, 262),  # time exceeded, read concern not available yet, no suitable server
 }
 
-# Dates are always UTC in BSON, so the zone would say nothing; datetime ends with the year 9999.
+# Dates in BSON are always UTC, so a zone would add nothing; datetime ends with the year 9999.
 _OPTIONS: CodecOptions[Document] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     uuid_representation=UuidRepresentation.STANDARD,
 )
-# Filters with an _id go to the server as the bytes that came from it, readable or not.
+# Filters with an _id send the bytes that came from the server, readable or not.
 _RAW_OPTIONS = CodecOptions(RawBSONDocument, unicode_decode_error_handler="replace")
 _DAYS_OF_400_YEARS = 146_097
 
@@ -92,7 +92,7 @@ class MongoCollection:
     key: str
 
     def check(self) -> None:
-        """Log in and see that the collection is there; raises as `inspect_documents` does."""
+        """Log in and check that the collection exists; raises like `inspect_documents`."""
         settings = self.settings
         with self._connected() as client:
             names = client[settings.database].list_collection_names(authorizedCollections=True)
@@ -111,10 +111,10 @@ class MongoCollection:
         )
 
     def load(self, connection: Connection, table: str) -> list[str]:
-        """Bring `raw.contents` or `raw.users` up to date, all or nothing; returns warnings.
+        """Bring `raw.contents` or `raw.users` up to date atomically; returns warnings.
 
-        Raises `Unreachable` where the server does not answer, or not in full, even after
-        `settings.attempts` in a row, and `InputError` where it refuses the user.
+        Raises `Unreachable` if the server does not answer, or not in full, even after
+        `settings.attempts` in a row, and `InputError` if it refuses the user.
         """
         with self._connected() as client:
             if _offers_snapshots(client):
@@ -128,18 +128,18 @@ class MongoCollection:
                 found = _Read(self, client, None, connection, table).run()
                 if code in _SNAPSHOT_GONE:
                     found.append(
-                        f"{table}: the server keeps no snapshot for as long as the read took, so "
-                        "documents that changed meanwhile may be of different moments"
+                        f"{table}: the server does not keep snapshots as long as the read takes, "
+                        "so documents that changed meanwhile may be of different moments"
                     )
                 return found
             return _Read(self, client, None, connection, table).run()
 
     def name(self) -> str:
-        """The collection as it is called in raw.rejected_events."""
+        """The name of the collection in raw.rejected_events."""
         return f"{self.settings.database}.{self.settings.collection}"
 
     def identity(self) -> str:
-        """A hash of everything in the settings that decides which rows there are. No secrets."""
+        """A hash of all settings that affect the rows. No secrets."""
         settings = self.settings
         parts = {
             "reader": _READER_VERSION,
@@ -153,7 +153,7 @@ class MongoCollection:
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
-        """A client, and its errors as ours."""
+        """A client; its errors become ours."""
         try:
             with self._client() as client:
                 yield client
@@ -181,13 +181,13 @@ class MongoCollection:
             options |= {"tls": True, "tlsCAFile": str(ca_file)}
         try:
             with warnings.catch_warnings():
-                # An option that is misspelt would otherwise be left out, and nobody told.
+                # A misspelt option would otherwise be ignored silently.
                 warnings.simplefilter("error", UserWarning)
                 return MongoClient(settings.uri.get_secret_value(), **options)
         except InvalidURI:
-            # Its text may quote what it takes for a port or a host: part of a password.
+            # Its text may quote part of a password as a port or a host.
             raise InputError(
-                f"{place}.uri: is no valid connection string. In user and password, "
+                f"{place}.uri: is not a valid connection string. In user and password, "
                 "characters such as : / ? # @ must be percent-encoded; or use the keys user and "
                 "password."
             ) from None
@@ -197,7 +197,7 @@ class MongoCollection:
             ) from None
 
     def _hosts(self) -> str:
-        """The hosts of the uri: what a message may show of it."""
+        """The hosts of the uri: the part that a message may show."""
         _, _, rest = self.settings.uri.get_secret_value().partition("://")
         ends = [position for mark in "/?" if (position := rest.find(mark)) >= 0]
         authority = rest[: min(ends, default=len(rest))]
@@ -219,7 +219,9 @@ class MongoCollection:
         if code in _NO_RIGHT:
             hint = "Grant the user the role read on it." if self._has_user() else "Set user and "
             hint += "" if self._has_user() else "password."
-            return InputError(f"{place}: {self._hosts()} lets nobody read {self.name()} so. {hint}")
+            return InputError(
+                f"{place}: {self._hosts()} does not allow reading {self.name()}. {hint}"
+            )
         if isinstance(error, ServerSelectionTimeoutError):
             return Unreachable(
                 f"{self.key}: no server answers at {self._hosts()} within "
@@ -237,11 +239,11 @@ class MongoCollection:
         return bool(self.settings.user) or "@" in self.settings.uri.get_secret_value()
 
     def _shown(self, error: Exception) -> str:
-        """What a foreign error says, on one line, in short and without secrets."""
+        """The text of a foreign error in one short line, without secrets."""
         details = getattr(error, "details", None) or {}
         text = str(details.get("errmsg") or error)
         code = getattr(error, "code", None)
-        # Behind these come pymongo's settings and its view of all servers.
+        # After these come pymongo's settings and its view of all servers.
         for mark in (" (configured timeouts", ", Timeout: ", ", full error: "):
             text = text.partition(mark)[0]
         for secret in self._secrets():
@@ -265,8 +267,8 @@ class MongoCollection:
 def inspect_documents(settings: MongoDocuments, sources_file: Path, key: str) -> MongoCollection:
     """Check that the collection of `contents` or `users` can be read; changes nothing.
 
-    Raises `InputError` naming the key where there is no such collection and where the server
-    refuses the user, and `Unreachable` where no server answers.
+    Raises `InputError` naming the key if the collection does not exist or the server refuses the
+    user, and `Unreachable` if no server answers.
     """
     collection = MongoCollection(settings, sources_file, key)
     collection.check()
@@ -277,7 +279,7 @@ def inspect_documents(settings: MongoDocuments, sources_file: Path, key: str) ->
 
 
 class _Read:
-    """One read of a collection, in a snapshot where there is a session, into a raw table."""
+    """One read of a collection, in a snapshot if there is a session, into a raw table."""
 
     def __init__(
         self,
@@ -336,7 +338,7 @@ class _Read:
     # --- reading
 
     def _changed_since(self, since: datetime | None) -> Document:
-        """What a read asks for: all, or what changed or does not say when."""
+        """What a read asks for: everything, or what changed or has no time of change."""
         if since is None:
             return {}
         field = str(self.settings.updated_at)
@@ -344,17 +346,17 @@ class _Read:
         return {"$or": [{field: {"$gte": start}}, {field: {"$not": {"$type": "date"}}}]}
 
     def _read_documents(self, path: Path, query: Document) -> None:
-        """Everything that the query gives into a file, and from there into `documents`."""
+        """Write all results of the query to a file, and from there to `documents`."""
         with _Lines(path) as lines:
             for batch in self._batches(query):
                 self._write(lines, batch)
         self._documents_from(lines, "create or replace temp table documents as")
 
     def _batches(self, query: Document) -> Iterator[bytes]:
-        """The documents by _id, in batches of BSON; a lost cursor goes on after the last one.
+        """The documents by _id, in batches of BSON; a lost cursor resumes after the last one.
 
-        What a server compares with $gt are only ids of the same type: where there are others, a
-        cursor that was lost gives fewer documents than there are. The sweep tells.
+        $gt compares only ids of the same type: with several types, a resumed cursor misses
+        documents. The sweep finds them.
         """
         cursor: Iterator[bytes] | None = None
         last: bytes | None = None
@@ -379,7 +381,7 @@ class _Read:
         return cast(Iterator[bytes], cursor)
 
     def _persistently(self, action: Callable[[], Result]) -> Result:
-        """Do it again where that may help, `settings.attempts` times in all."""
+        """Retry transient errors, up to `settings.attempts` attempts in total."""
         retrying = Retrying(
             stop=stop_after_attempt(self.settings.attempts),
             wait=wait_exponential(self.settings.first_wait_seconds, _LONGEST_WAIT_SECONDS),
@@ -398,14 +400,14 @@ class _Read:
                 self._see(_time_at(document.fields, self.settings.updated_at))
 
     def _see(self, changed_at: datetime | None) -> None:
-        """Raise the watermark, but never by a date in the future: it would blind later reads."""
+        """Raise the watermark, but never into the future: later reads would miss changes."""
         if changed_at and changed_at <= self.started_at:
             self.watermark = max(self.watermark or changed_at, changed_at)
 
     # --- what was missed, and what is gone
 
     def _sweep(self, path: Path) -> None:
-        """All ids that there are, into `present_keys`. When it is interrupted, it begins anew."""
+        """All existing ids, into `present_keys`. If interrupted, it starts over."""
         batch_size = max(self.settings.batch_size, _IDS_PER_BATCH)
 
         def sweep() -> None:
@@ -430,11 +432,11 @@ class _Read:
             )
 
     def _find_missed(self, folder: Path, is_full: bool) -> None:
-        """Fetch by id what is there but was not read, and note in `replaced_keys` what is gone.
+        """Fetch by id what exists but was not read, and add what is deleted to `replaced_keys`.
 
-        Also read again are documents that were rejected (they may have been mended without a word)
-        and, where a document changes or goes, those with the same _id in the raw table: only one of
-        them is kept there, and it may be another now.
+        It also rereads rejected documents (they may have been fixed without a new time of change)
+        and, if a document changes or is deleted, those with the same _id in the raw table: only one
+        of them is kept there, and it may now be another.
         """
         self._execute(
             "delete from documents where source_key not in (select source_key from present_keys)",
@@ -484,7 +486,7 @@ class _Read:
         self._execute("drop table present_keys", "drop table known_keys")
 
     def _fetched(self, path: Path) -> Iterator[bytes]:
-        """The documents whose keys are in the file, in batches; those that vanished are not."""
+        """The documents with keys in the file, in batches, without those deleted meanwhile."""
         with path.open() as lines:
             while keys := [line.strip() for line in islice(lines, self.settings.batch_size)]:
                 query = _with_ids([bytes.fromhex(key) for key in keys])
@@ -517,7 +519,7 @@ class _Read:
 
 
 class _Lines:
-    """A file of lines of texts with tabs between: no text has a tab or a line end in it."""
+    """A file of tab-separated texts: no text contains a tab or a line end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -541,7 +543,7 @@ class _Lines:
 def _table_of(path: Path, columns: list[str], longest: int = 0) -> str:
     """The lines of a file as a table for DuckDB; an empty text is null."""
     types = typed_columns({name: "json" if name == "doc" else "varchar" for name in columns})
-    # Of its own accord DuckDB keeps buffers of 32 MB, and takes no line of more than 2 MB.
+    # By default DuckDB keeps buffers of 32 MB and rejects lines of more than 2 MB.
     room = max(2_000_000, longest + 1)
     return (
         f"read_csv({literal(path)}, delim = '\t', quote = '', escape = '', header = false, "
@@ -557,8 +559,8 @@ class ReadDocument(NamedTuple):
     """One document as it is stored.
 
     source_key: its _id as in BSON, in hexadecimal; text: the document as JSON; not_numbers: values
-    that became null because they are not a number or infinite; fields: the document, None where it
-    cannot be read; problem: why it cannot be read, and then text says what can be said of it.
+    that became null because they are NaN or infinite; fields: the document, None if it cannot be
+    read; problem: why it cannot be read; in that case, text has what is known of it.
     """
 
     source_key: str
@@ -569,11 +571,11 @@ class ReadDocument(NamedTuple):
 
 
 def readable_documents(batch: bytes) -> Iterator[ReadDocument]:
-    """The documents of a batch of BSON, in its order; one that cannot be read spoils no other."""
+    """The documents of a batch of BSON, in order; an unreadable one does not affect the others."""
     documents = _split(batch)
     try:
         decoded: Sequence[Document | None] = bson.decode_all(batch, _OPTIONS)
-    except Exception:  # whatever one of them does to the decoder, the others are fine
+    except Exception:  # a decoder error in one of them does not affect the others
         decoded = [None] * len(documents)
     for document, fields in zip(documents, decoded, strict=True):
         key = _source_key(document).hex()
@@ -602,12 +604,12 @@ def _split(batch: bytes) -> list[bytes]:
     return documents
 
 
-# The types of BSON whose values have one length.
+# The BSON types of fixed length.
 _SIZES = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
 
 
 def _source_key(document: bytes) -> bytes:
-    """The _id of a document as in BSON: its type and its bytes, which nothing needs to read."""
+    """The _id of a document as in BSON: its type and its bytes, undecoded."""
     if document[4:9] == b"\7_id\0":  # an ObjectId in front, as nearly always
         return b"\7" + document[9:21]
     position = 4
@@ -622,7 +624,7 @@ def _source_key(document: bytes) -> bytes:
 
 
 def _size_of(kind: int, document: bytes, start: int) -> int:
-    """The bytes of a value of a type of BSON (https://bsonspec.org/spec.html)."""
+    """The bytes of a value of a BSON type (https://bsonspec.org/spec.html)."""
     if kind in _SIZES:
         return _SIZES[kind]
     if kind == 11:  # a regular expression: two texts that end with a zero
@@ -664,10 +666,10 @@ def _with_ids(keys: list[bytes]) -> RawBSONDocument:
 
 
 def as_json(document: Document) -> tuple[str, int]:
-    """A document as JSON on one line, and how many values in it are not a number or infinite.
+    """A document as JSON on one line, and how many of its values are NaN or infinite.
 
-    ObjectId, UUID and Decimal128 become text, dates ISO 8601 in UTC, binary base64; what is not a
-    number, or infinite, becomes null; of anything else its text stays.
+    ObjectId, UUID and Decimal128 become text, dates ISO 8601 in UTC, binary base64; NaN and
+    infinite values become null; anything else becomes its text.
     """
     try:
         return _ENCODER.encode(document), 0
@@ -677,7 +679,7 @@ def as_json(document: Document) -> tuple[str, int]:
 
 
 def _text_of(value: Any) -> Any:
-    """A value that JSON does not have."""
+    """A value of a type that JSON lacks."""
     write = _WRITERS.get(type(value))
     return write(value) if write else str(value)
 
@@ -687,7 +689,7 @@ def _datetime_text(value: datetime) -> str:
 
 
 def _distant_datetime_text(value: DatetimeMS) -> str:
-    """A time that Python has no date for. The calendar is the same again after 400 years."""
+    """A time outside Python's range of dates. The calendar repeats after 400 years."""
     days, milliseconds = divmod(int(value), 86_400_000)
     cycles, day = divmod(days, _DAYS_OF_400_YEARS)
     near = datetime(1970, 1, 1) + timedelta(days=day, milliseconds=milliseconds)
@@ -729,7 +731,7 @@ _ENCODER = json.JSONEncoder(
 
 
 def _with_nulls(value: Any) -> tuple[Any, int]:
-    """The same with null for what is not a number or infinite, and how many there were."""
+    """The same with null for NaN and infinite values, and their number."""
     if isinstance(value, dict):
         parts = {name: _with_nulls(part) for name, part in value.items()}
         return (
@@ -748,7 +750,7 @@ def _with_nulls(value: Any) -> tuple[Any, int]:
 
 
 def _time_at(fields: Document, path: str) -> datetime | None:
-    """The date at a dotted path of a document, None where there is none that Python knows."""
+    """The date at a dotted path of a document, None if there is none in Python's range."""
     value: Any = fields
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
