@@ -5,7 +5,8 @@
     {% if not execute %}
         {{ return(rules) }}
     {% endif %}
-    {% set tested = graph.nodes[model.attached_node] %}
+    {# not the attached node: a seed of another project may have taken its place #}
+    {% set tested = graph.nodes[model.depends_on.nodes | first] %}
     {% for column in tested.columns.values() %}
         {% set name = column.name %}
         {% if 'not_null' in column.constraints | map(attribute='type') | map('string') %}
