@@ -27,21 +27,29 @@ select
     user_id,
     persona,
     priority,
-    row_number() over (
-        partition by as_of_date, user_id
-        order by priority asc nulls last, persona asc nulls last
+    cast(
+        row_number() over (
+            partition by as_of_date, user_id
+            order by priority asc nulls last, persona asc nulls last
+        ) as bigint
     ) as priority_rank,
-    row_number() over (
-        partition by as_of_date, user_id
-        order by strength desc nulls last, priority asc nulls last, persona asc nulls last
+    cast(
+        row_number() over (
+            partition by as_of_date, user_id
+            order by strength desc nulls last, priority asc nulls last, persona asc nulls last
+        ) as bigint
     ) as strongest_rank,
-    row_number() over (
-        partition by as_of_date, user_id
-        order by matching_viewers asc nulls last, priority asc nulls last, persona asc nulls last
+    cast(
+        row_number() over (
+            partition by as_of_date, user_id
+            order by matching_viewers asc nulls last, priority asc nulls last, persona asc nulls last
+        ) as bigint
     ) as rarest_rank,
-    row_number() over (
-        partition by as_of_date, user_id
-        order by risk_order asc nulls last, priority asc nulls last, persona asc nulls last
+    cast(
+        row_number() over (
+            partition by as_of_date, user_id
+            order by risk_order asc nulls last, priority asc nulls last, persona asc nulls last
+        ) as bigint
     ) as riskiest_rank,
     input_version
 from matches

@@ -1012,8 +1012,7 @@ def user_rhythms(world: World) -> list[Row]:
                 **_rhythm(world, hours),
                 "weekday_dayparts": [cell for cell in weekday_dayparts if cell["amount"] > 0],
                 **{
-                    f"{third}_third_of_month_share": _amount(measure, in_third)
-                    / _amount(measure, hours)
+                    f"{third}_third_of_month_share": _share(measure, in_third, hours)
                     for third, in_third in thirds.items()
                 },
                 "weeks_active_streak": _weeks_in_a_row(
@@ -1040,9 +1039,9 @@ def _rhythm(world: World, hours: list[Row]) -> Row:
     return {
         "measure": measure,
         "amount": amount,
-        "weekend_share": _amount(measure, on_weekend) / amount,
-        "prime_time_share": _amount(measure, by_daypart["prime_time"]) / amount,
-        "night_share": _amount(measure, by_daypart["night"]) / amount,
+        "weekend_share": _share(measure, on_weekend, hours),
+        "prime_time_share": _share(measure, by_daypart["prime_time"], hours),
+        "night_share": _share(measure, by_daypart["night"], hours),
         "peak_weekday": _peak(watched_days, circle=7) if days_tell else None,
         "peak_hour": _peak(watched_hours, circle=24) if days_tell else None,
         "hour_concentration": _resultant_length(watched_hours, circle=24),
@@ -1063,8 +1062,18 @@ def _measure(hours: list[Row]) -> str:
 
 def _amount(measure: str, hours: list[Row]) -> float:
     """How much happened in the hours, as the measure counts it."""
+    return _counted(measure, hours) / (60 if measure == "watch_minutes" else 1)
+
+
+def _share(measure: str, part: list[Row], whole: list[Row]) -> float:
+    """The share of the hours in others: of seconds, because those of minutes would be rounded
+    twice, and a rule may ask for exactly 0.9."""
+    return _counted(measure, part) / _counted(measure, whole)
+
+
+def _counted(measure: str, hours: list[Row]) -> float:
     if measure == "watch_minutes":
-        return (_sum_of_known(hour["watch_seconds"] for hour in hours) or 0.0) / 60
+        return _sum_of_known(hour["watch_seconds"] for hour in hours) or 0.0
     return float(_total(hours, "interactions"))
 
 
