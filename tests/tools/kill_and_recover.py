@@ -40,6 +40,8 @@ COMPARED = {
     "metrics.partition_ledger": """
         select * exclude (built_at, invocation_id) from metrics.partition_ledger
     """,
+    # The state that a test passed on names the runs that built what it reads.
+    "metrics.test_ledger": "select test from metrics.test_ledger",
     "metrics.user_history": """
         select * exclude (dbt_scd_id, dbt_updated_at, dbt_valid_from) from metrics.user_history
     """,
