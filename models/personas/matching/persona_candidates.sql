@@ -42,7 +42,10 @@ select
     cast(
         row_number() over (
             partition by as_of_date, user_id
-            order by matching_viewers asc nulls last, priority asc nulls last, persona asc nulls last
+            order by
+                matching_viewers asc nulls last,
+                priority asc nulls last,
+                persona asc nulls last
         ) as bigint
     ) as rarest_rank,
     cast(
