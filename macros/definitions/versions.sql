@@ -121,7 +121,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# The columns of a seed without those for readers, whoever's project the seed lies in. #}
+{# The columns of a seed without those for readers, whichever project it lies in. #}
 {% macro columns_that_decide(seed) %}
     {% set columns = [] %}
     {% for id in model.depends_on.nodes if graph.nodes[id] and graph.nodes[id].name == seed %}

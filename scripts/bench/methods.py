@@ -29,12 +29,13 @@ from viewer_personas.demo.service import DATABASE
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
 METHODS = ("priority", "strongest", "rarest", "sticky", "riskiest")
+RANKED = [method for method in METHODS if method != "sticky"]
 LOST_SHARE = 0.05
 
 Placed = dict[str, str]
 """The persona of each viewer."""
 
-# All dates, because sticky looks back. METHODS are those with a rank.
+# All dates, because sticky looks back. RANKED are those with a rank.
 CHOICES = """
 with viewers as (
     select user_windows.as_of_date, user_windows.user_id, persona_dates.previous_as_of_date
@@ -44,7 +45,7 @@ with viewers as (
     where user_windows.window_days = {{ short_window() }}
 ),
 candidates as (select * from {{ ref('persona_candidates') }}),
-{% for method in METHODS %}
+{% for method in RANKED %}
     {{ method }} as (
         select viewers.*, coalesce(candidates.persona, 'casual') as persona
         from viewers
@@ -56,7 +57,7 @@ candidates as (select * from {{ ref('persona_candidates') }}),
 {% endfor %}
 sticky as ({{ sticky_choices('priority', 'candidates') }}),
 choices as (
-    {% for method in METHODS + ['sticky'] %}
+    {% for method in RANKED + ['sticky'] %}
         select '{{ method }}' as exclusivity_method, * from {{ method }}
         {{ 'union all' if not loop.last }}
     {% endfor %}
@@ -78,11 +79,7 @@ BENCHMARK = (
 def choices_of_methods(database: Path) -> dict[str, Placed]:
     """The persona of each viewer on the latest date by each method, of a database that is built."""
     compiled = invoke(
-        [
-            "compile",
-            "--inline",
-            CHOICES.replace("METHODS", str([one for one in METHODS if one != "sticky"])),
-        ],
+        ["compile", "--inline", CHOICES.replace("RANKED", str(RANKED))],
         database,
         lambda *_: None,
     )

@@ -1,6 +1,10 @@
-"""Text of Markdown pages."""
+"""Text of Markdown pages, and the part of a page that comes from a run of the demo."""
 
+import re
 import textwrap
+
+BEGIN = "<!-- demo: begin -->"
+END = "<!-- demo: end -->"
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -12,3 +16,8 @@ def wrapped(text: str, indent: str = "") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def with_demo_part(page: str, part: str) -> str:
+    """The page with another part between its two markers."""
+    return re.sub(f"{BEGIN}\n.*{END}", lambda _: f"{BEGIN}\n{part}{END}", page, flags=re.S)

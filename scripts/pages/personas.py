@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from pages.markdown import wrapped
+from pages.markdown import BEGIN, END, with_demo_part, wrapped
 from viewer_personas.build import PROJECT, default_variables
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
@@ -37,8 +37,6 @@ from viewer_personas.rules.words import asked_for, value_text
 
 FOLDER = Path("docs/personas")
 COMMAND = "make persona-pages"
-BEGIN = "<!-- demo: begin -->"
-END = "<!-- demo: end -->"
 WEEKS_BEFORE = 4
 MOST_LINES = 5  # of near misses and of where they went
 
@@ -103,7 +101,7 @@ def write(database: Path | None, project: Path = PROJECT) -> None:
             path.unlink()
     for name, text in texts.items():
         part = demo_parts.get(name, "")
-        (folder / name).write_text(_with_demo_part(text, part), encoding="utf-8")
+        (folder / name).write_text(with_demo_part(text, part), encoding="utf-8")
 
 
 def check(project: Path = PROJECT) -> None:
@@ -114,7 +112,7 @@ def check(project: Path = PROJECT) -> None:
     problems = []
     for name, text in texts.items():
         written = _text(folder / name)
-        if _with_demo_part(written, "") != text:
+        if with_demo_part(written, "") != text:
             problems.append(f"{FOLDER / name}: not what the seeds give")
         elif BEGIN in text:
             problems += [
@@ -507,10 +505,6 @@ def _text(path: Path) -> str:
 def _demo_part(text: str) -> str:
     found = re.search(f"{BEGIN}\n(.*){END}", text, re.S)
     return found.group(1) if found else ""
-
-
-def _with_demo_part(text: str, part: str) -> str:
-    return re.sub(f"{BEGIN}\n.*{END}", lambda _: f"{BEGIN}\n{part}{END}", text, flags=re.S)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pages.markdown import BEGIN, END, with_demo_part
 from viewer_personas.build import PROJECT
 from viewer_personas.errors import CheckFailed, InputError, PersonasError
 
 PAGE = Path("README.md")
 COMMAND = "make readme"
-BEGIN = "<!-- demo: begin -->"
-END = "<!-- demo: end -->"
 VIEWER = "v00023"
 PERSONAS_SHOWN = 5
 
@@ -38,8 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             path = PROJECT / PAGE
             path.write_text(_with_part(path.read_text(encoding="utf-8"), part()), encoding="utf-8")
     except PersonasError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.say()
     return 0
 
 
@@ -96,7 +94,7 @@ def _personas(directory: str, *arguments: str) -> str:
 def _with_part(page: str, part: str) -> str:
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise InputError(f"{PAGE}: has no place for the demo, a line {BEGIN} and one {END}.")
-    return re.sub(f"{BEGIN}\n.*{END}", lambda _: f"{BEGIN}\n{part}{END}", page, flags=re.S)
+    return with_demo_part(page, part)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pages.readme import BEGIN, END, main, reasons, shares
+from pages.markdown import BEGIN, END
+from pages.readme import main, reasons, shares
 from viewer_personas.errors import CheckFailed
 from viewer_personas.project import CHECKOUT
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pages.markdown import BEGIN, END
 from pages.personas import (
-    BEGIN,
     COMMAND,
-    END,
     FOLDER,
     check,
     main,
