@@ -524,7 +524,7 @@ def _selected(
 ) -> str:
     return events_select(
         days.settings,
-        Columns(types.get),
+        Columns(types.get, is_typed=True),
         source,
         occurred_at=_TIME,
         clock=days.clock,

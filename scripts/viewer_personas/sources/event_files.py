@@ -467,7 +467,9 @@ def _group_select(
     events: EventFiles, layout: Layout, files: list[SourceFile], *, with_rows: bool
 ) -> str:
     settings, is_json = events.settings, layout.format == "json"
-    columns = Columns(lambda _: "VARCHAR", is_json=True) if is_json else Columns(layout.type_of)
+    columns = Columns(layout.type_of, is_typed=layout.format == "parquet")
+    if is_json:
+        columns = Columns(lambda _: "VARCHAR", is_json=True)
     fields = dict.fromkeys(columns.column(path)[0] for path in service_columns(settings))
     return events_select(
         settings,

@@ -49,7 +49,8 @@ class Value:
     """A value of the source in SQL: its text (null: there is none), and the type of the column.
 
     `is_json`: a text that is a JSON object or list is one; `json_type` says what it is, if known.
-    `column` is the column itself, if its type is not a text.
+    `column` is the column itself, if its type is not a text. `is_typed`: the source has types, so
+    that a text is no number.
     """
 
     text: str
@@ -57,6 +58,7 @@ class Value:
     is_json: bool = False
     json_type: str = ""
     column: str = ""
+    is_typed: bool = False
 
     @property
     def plain(self) -> str:
@@ -143,7 +145,7 @@ def _unwrapped(text: str) -> str:
 def _no_object(text: str, value: Value) -> str:
     if not value.is_json:
         return text
-    is_object = f"left({text}, 1) in ('{{', '[') and json_valid({text})"
+    is_object = f"(starts_with({text}, '{{') or starts_with({text}, '[')) and json_valid({text})"
     if value.json_type:
         is_object = f"{is_object} and {value.json_type} in ('OBJECT', 'ARRAY')"
     return f"case when not ({is_object}) then {text} end"
@@ -151,7 +153,7 @@ def _no_object(text: str, value: Value) -> str:
 
 def _key(text: str, value: Value) -> str:
     """A whole number is its integer text, as 7.0 is what tools make of 7 beside a missing value."""
-    if is_integer(value.type):
+    if is_integer(value.type) or (value.is_typed and not is_number(value.type)):
         return text
     folded = f"regexp_replace({text}, '^(-?[0-9]+)[.]0+$', '\\1')"
     return f"case when contains({text}, '.0') then {folded} else {_no_object(text, value)} end"
@@ -272,7 +274,8 @@ def _iso_time(field: TimeField | DateField, text: str) -> str:
         moment = f"case when {is_local} then {_in_utc(moment, field, text)} else {moment} end"
     # offsets go from -12 to +14 hours
     wrong_offset = r":\d\d([.,]\d+)?\s*[+-](1[5-9]|[2-9]\d)(:?\d\d)?$"
-    is_wrong = f"contains({text}, ':') and regexp_matches({text}, '{wrong_offset}')"
+    may_have_one = f"length({text}) > 19 and not ends_with({text}, 'Z')"
+    is_wrong = f"{may_have_one} and regexp_matches({text}, '{wrong_offset}')"
     return f"case when not ({is_wrong}) then {moment} end"
 
 
