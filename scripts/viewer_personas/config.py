@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -214,13 +214,26 @@ class MongoDocuments(_Server):
         return uri
 
 
-class DruidExport(DruidServer):
+class _ExportTarget(_Settings):
+    """What all targets share.
+
+    A date that would keep less than `smallest_share` of its current rows is not replaced, nor does
+    a table lose more of its dates.
+    """
+
+    smallest_share: float = Field(default=0.5, ge=0, le=1)
+
+
+class FilesExport(_ExportTarget):
+    """Export to files, which needs no settings."""
+
+
+class DruidExport(DruidServer, _ExportTarget):
     """Where results are published, and how the rows get there.
 
     `through` is how Druid reads the rows: `http`, from a temporary server of the exporter on
     `listen`, which Druid reaches as `address`; `storage`, from below `storage_uri`, where the
-    exporter writes them first; `inline`, in tasks of at most `inline_bytes` each. A date that would
-    keep less than `smallest_share` of its current rows is not replaced.
+    exporter writes them first; `inline`, in tasks of at most `inline_bytes` each.
     """
 
     through: Literal["http", "storage", "inline"] = "http"
@@ -228,7 +241,6 @@ class DruidExport(DruidServer):
     address: str | None = Text
     storage_uri: str | None = Text
     inline_bytes: int = Field(default=4_000_000, ge=1000)
-    smallest_share: float = Field(default=0.5, ge=0, le=1)
     max_tasks: int = Field(default=2, ge=2)
     task_timeout_seconds: float = Field(default=3600, gt=0)
 
@@ -239,10 +251,30 @@ class DruidExport(DruidServer):
         return self
 
 
-class Exports(_Settings):
-    """The targets of `personas export --to`, except files, which need no settings."""
+class ExportGuard(_Settings):
+    """How far the latest date may move from the last export before the export stops.
 
+    `largest_setback_days` is how far the latest date may go back, `largest_leap_days` how far it
+    may run ahead of the time since the last export; both in days. From `warn_deviations` standard
+    deviations on, a change of a persona's share or of the number of viewers is more than chance and
+    its own past explain, and warns. The export stops if, besides, the share changed by more than
+    `largest_shift` (of all viewers), or the number by more than `largest_viewer_change` (of the
+    larger number).
+    """
+
+    largest_setback_days: int = Field(default=7, ge=0)
+    largest_leap_days: int = Field(default=28, ge=7)
+    warn_deviations: float = Field(default=4, ge=1)
+    largest_shift: float = Field(default=0.1, ge=0, le=1)
+    largest_viewer_change: float = Field(default=0.5, ge=0, le=1)
+
+
+class Exports(_Settings):
+    """The targets of `personas export --to`, and what stops an export to any of them."""
+
+    files: FilesExport = FilesExport()
     druid: DruidExport | None = None
+    guard: ExportGuard = ExportGuard()
 
 
 EventsSource = Annotated[FileEvents | DruidEvents, Field(discriminator="driver")]
@@ -271,6 +303,25 @@ def load_sources(path: Path) -> Sources:
         return Sources(file=path, **settings)
     except ValidationError as error:
         raise InputError(f"{path}: {_message(error.errors())}") from error
+
+
+def load_file_exports(path: Path) -> Exports:
+    """The settings for exports to files; the defaults if there is no sources file.
+
+    Sources and Druid are not read, so their secrets need not be in the environment. Raises
+    `InputError` as `load_sources`.
+    """
+    if not path.exists():
+        return Exports()
+    given = _read_yaml(path).get("export") or {}
+    if not isinstance(given, dict):
+        raise InputError(f"{path}: export: must be a mapping of keys to values, not {given!r}")
+    used = {name: settings for name, settings in given.items() if name != "druid"}
+    try:
+        return Exports(**_with_environment(used, path, "export"))
+    except ValidationError as error:
+        errors = [{**detail, "loc": ("export", *detail["loc"])} for detail in error.errors()]
+        raise InputError(f"{path}: {_message(cast('list[ErrorDetails]', errors))}") from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -1,0 +1,167 @@
+"""What stops an export: dates that lose rows, and a latest date that is not plausible."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import duckdb
+
+from viewer_personas.config import ExportGuard
+from viewer_personas.errors import CheckFailed, Unreachable
+
+EXPECTED_LEAP_DAYS = 7
+"""How far the latest date may run ahead of the time since the last export without a warning: a
+source that was late by a week, and has caught up."""
+
+
+class Implausible(Unreachable):
+    """The result looks as if a source was not whole: load, build and export again, or insist."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a target holds of a table, and what is to come: rows by date.
+
+    A date that is to come without rows is listed by the model and has none; a current date that is
+    not to come leaves. `changed_at` is when the target last changed (UTC), if known.
+    """
+
+    name: str
+    current: Mapping[date, int]
+    coming: Mapping[date, int]
+    changed_at: datetime | None
+
+    @property
+    def latest(self) -> date | None:
+        """The latest date with rows that is to come."""
+        return max((day for day, rows in self.coming.items() if rows), default=None)
+
+
+@dataclass
+class Findings:
+    """What is not plausible: what only warns, and what stops the export."""
+
+    warnings: list[str] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+
+    def add(self, text: str, *, stops: bool) -> None:
+        """Note something that warns, or that stops the export."""
+        (self.stops if stops else self.warnings).append(text)
+
+
+def check_losses(target: str, plans: list[Plan], smallest_share: float) -> None:
+    """No table may lose more of a date's rows, or of its dates, than the settings allow.
+
+    A date without any row is always a loss. `target` is its key in the sources file. Raises
+    `CheckFailed`.
+    """
+    losses = [loss for plan in plans for loss in _losses(plan, smallest_share)]
+    if not losses:
+        return
+    more = f" and {len(losses) - 3} more" if len(losses) > 3 else ""
+    raise CheckFailed(
+        f"Nothing was exported, because exported dates would lose too many rows:"
+        f" {'; '.join(losses[:3])}{more}. Check the loaded data: are events missing?"
+        f" If the loss is intended, lower export.{target}.smallest_share ({smallest_share:g})"
+        " for one run"
+        + (", or drop the date there" if any(": 0 rows" in loss for loss in losses) else "")
+    )
+
+
+def _losses(plan: Plan, smallest_share: float) -> Iterator[str]:
+    for day, rows in sorted(plan.coming.items()):
+        there = plan.current.get(day, 0)
+        if there and (rows == 0 or rows < smallest_share * there):
+            yield f"{plan.name} {day}: {rows} rows instead of {there}"
+    if len(plan.coming) < smallest_share * len(plan.current):
+        yield f"{plan.name}: {len(plan.coming)} dates instead of {len(plan.current)}"
+
+
+def check_moves(
+    connection: duckdb.DuckDBPyConnection,
+    plans: list[Plan],
+    guard: ExportGuard,
+    now: datetime,
+    *,
+    accept: bool,
+) -> list[str]:
+    """The warnings about the latest date of each table, and about the audience on it.
+
+    Raises `Implausible` if something moved further than the settings allow, unless it is accepted.
+    """
+    findings = Findings()
+    for plan in plans:
+        _compare_dates(plan, guard, now, findings)
+    for day in sorted({plan.latest for plan in plans if plan.latest}):
+        _compare_audiences(connection, day, guard, findings)
+    if findings.stops and not accept:
+        raise Implausible(
+            f"Nothing was exported: {'; '.join(findings.stops)}. Check the sources: are events"
+            " missing, or dated wrongly? Then load and build again. If it is right, export once"
+            " with --accept-changes; export.guard in the sources file has the limits"
+        )
+    return [*findings.stops, *findings.warnings]
+
+
+def _compare_dates(plan: Plan, guard: ExportGuard, now: datetime, findings: Findings) -> None:
+    before = max(plan.current, default=None)
+    if before is None or plan.latest is None:
+        return
+    days = (plan.latest - before).days
+    if days < 0:
+        findings.add(
+            f"{plan.name}: the latest date goes back {-days} days, from {before} to {plan.latest}",
+            stops=-days > guard.largest_setback_days,
+        )
+    elif plan.changed_at:
+        ahead = days - max(0, (now - plan.changed_at).days)
+        if ahead > EXPECTED_LEAP_DAYS:
+            findings.add(
+                f"{plan.name}: the latest date leaps {days} days, from {before} to {plan.latest},"
+                f" {ahead} more than have passed since the last change",
+                stops=ahead > guard.largest_leap_days,
+            )
+
+
+def _compare_audiences(
+    connection: duckdb.DuckDBPyConnection, day: date, guard: ExportGuard, findings: Findings
+) -> None:
+    """Compare the audience of a date with the evaluation date before, by personas.persona_shifts.
+
+    A table that an unfinished or partial build left behind says nothing.
+    """
+    try:
+        rows = connection.execute(
+            """
+            select
+                shifts.persona,
+                shifts.previous_as_of_date,
+                shifts.viewers,
+                shifts.previous_viewers,
+                shifts.change,
+                abs(shifts.deviations)
+            from personas.persona_shifts as shifts
+            inner join personas.persona_dates as dates
+                on shifts.as_of_date = dates.as_of_date
+                    and shifts.input_version = dates.history_version
+            where shifts.as_of_date = $1 and abs(shifts.deviations) > $2
+            order by abs(shifts.deviations) desc, shifts.persona
+            """,
+            [day, guard.warn_deviations],
+        ).fetchall()
+    except duckdb.CatalogException:
+        rows = []  # a database from before the table existed
+    for persona, previous, viewers, before, change, deviations in rows:
+        beyond = f"{deviations:.1f} standard deviations of chance and its own past"
+        if persona:
+            findings.add(
+                f"{persona} moves by {change:+.1%} of all viewers from {previous} to {day}"
+                f" ({before:,} to {viewers:,} viewers; {beyond})",
+                stops=abs(change) > guard.largest_shift,
+            )
+        else:
+            findings.add(
+                f"the audience changes from {before:,} to {viewers:,} viewers from {previous} to"
+                f" {day} ({beyond})",
+                stops=1 - min(viewers, before) / max(viewers, before) > guard.largest_viewer_change,
+            )
