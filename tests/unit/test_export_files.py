@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from exported import create_database, manifest_of, rows, set_date
-from viewer_personas.config import FilesExport
+from viewer_personas.config import ExportGuard, FilesExport
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed
 from viewer_personas.export import files as files_step
@@ -112,7 +112,9 @@ class Exported:
             ]
             for day in table["dates"]:
                 paths = [str(self.directory / file["path"]) for file in day["files"]]
-                [(there,)] = duckdb.sql(f"select count(*) from read_parquet({paths})").fetchall()
+                [(there,)] = duckdb.execute(
+                    f"select count(*) from read_parquet({paths})"
+                ).fetchall()
                 assert there == day["rows"]
             assert table["latest"] == self.manifest()["latest"] == self.latest().strip()
         assert self.latest() == f"{counted[-1][0]}\n"
@@ -197,7 +199,7 @@ def test_killed_anywhere_the_manifest_names_whole_files_and_the_next_export_heal
             exported.export()
     files = exported.files()
     for path, file in exported.listed().items():
-        [(there,)] = duckdb.sql(
+        [(there,)] = duckdb.execute(
             f"select count(*) from read_parquet('{exported.directory / path}')"
         ).fetchall()
         assert there in (10, 11)  # the old file or the new one, and whole
@@ -334,3 +336,81 @@ def test_how_far_the_latest_date_may_move(
             service.export(now=later)
     assert bool(service.export(now=later, accept=stops).warnings) is warns
     service.check()
+
+
+# --- the audience of the latest date --------------------------------------------------------------
+
+OTHER = "another build"
+
+
+def shift(
+    service: Exported,
+    *,
+    change: float,
+    deviations: float | None,
+    audience: int = 10,
+    audience_deviations: float | None = 0,
+    version: str = f"v1 of {THIRD}",
+) -> None:
+    """What personas.persona_shifts says of casual viewers on the latest date."""
+    with connect(service.database) as connection:
+        connection.execute(
+            """
+            create or replace table personas.persona_shifts as
+            select
+                $day as as_of_date, 'casual' as persona, $before as previous_as_of_date,
+                5 as viewers, 5 as previous_viewers, $audience as audience,
+                10 as previous_audience, 0.5 + $change as share, $change as share_change,
+                $deviations::double as deviations,
+                $audience_deviations::double as audience_deviations, $version as input_version
+            """,
+            {
+                "day": THIRD,
+                "before": SECOND,
+                "change": change,
+                "deviations": deviations,
+                "audience": audience,
+                "audience_deviations": audience_deviations,
+                "version": version,
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    ("found", "warns", "stops"),
+    [
+        ({"change": 0.3, "deviations": None}, False, False),  # no past yet
+        ({"change": 0.3, "deviations": 4.0}, False, False),
+        ({"change": 0.1, "deviations": 4.1}, True, False),
+        ({"change": 0.11, "deviations": 4.1}, True, True),
+        ({"change": -0.11, "deviations": -4.1}, True, True),
+        ({"change": -0.11, "deviations": -4.1, "version": OTHER}, False, False),
+        ({"audience": 20, "audience_deviations": 4.0}, False, False),
+        ({"audience": 20, "audience_deviations": 4.1}, True, False),
+        ({"audience": 21, "audience_deviations": 4.1}, True, True),
+        ({"audience": 4, "audience_deviations": -4.1}, True, True),
+    ],
+)
+def test_a_shift_beyond_chance_warns_and_a_large_one_stops_until_it_is_accepted(
+    tmp_path: Path, found: dict[str, Any], warns: bool, stops: bool
+) -> None:
+    service = Exported(tmp_path)
+    shift(service, **{"change": 0.0, "deviations": 0.0, **found})
+    if stops:
+        with pytest.raises(Implausible, match=r"Nothing was exported: the (share|number) of"):
+            service.export()
+        assert not service.directory.exists()
+    assert bool(service.export(accept=stops).warnings) is warns
+    service.check()
+
+
+def test_a_shift_that_was_accepted_is_not_stopped_again_and_the_limits_are_settings(
+    exported: Exported,
+) -> None:
+    exported.set(THIRD, dict.fromkeys(VIEWERS, "casual"), "v2")
+    shift(exported, change=0.5, deviations=9, version=f"v2 of {THIRD}")
+    with pytest.raises(Implausible, match=r"share of casual moves by \+50.0% of all viewers"):
+        exported.export()
+    assert not exported.export(guard=ExportGuard(warn_deviations=10)).warnings
+    # published now: until the next weekly date, the date before stays the same
+    assert len(exported.export().warnings) == 1

@@ -14,6 +14,72 @@ EXPECTED_LEAP_DAYS = 7
 source that was late by a week, and has caught up."""
 
 
+_SHIFTS = """
+with published as (
+    select persona
+    from raw.published_personas
+    where as_of_date = (select max(as_of_date) from raw.published_personas)
+),
+
+published_counts as (
+    select persona, count(*) as published_viewers from published group by persona
+),
+
+shifts as (
+    select
+        persona_shifts.*,
+        (select nullif(count(*), 0) from published) as published_audience
+    from personas.persona_shifts
+    inner join personas.persona_dates
+        on persona_shifts.as_of_date = persona_dates.as_of_date
+            and persona_shifts.input_version = persona_dates.history_version
+    where persona_shifts.as_of_date = $1
+),
+
+changes as (
+    select
+        persona,
+        previous_as_of_date,
+        viewers,
+        previous_viewers,
+        share_change as change,
+        abs(share - coalesce(published_viewers, 0) / published_audience) as unpublished_change,
+        abs(deviations) as deviations
+    from shifts
+    left join published_counts using (persona)
+    union all
+    select distinct  -- the same in each row of the date
+        null,
+        previous_as_of_date,
+        audience,
+        previous_audience,
+        1 - least(audience, previous_audience) / greatest(audience, previous_audience),
+        case
+            when published_audience is not null  -- least() passes over nulls
+                then 1
+                    - least(audience, published_audience) / greatest(audience, published_audience)
+        end,
+        abs(audience_deviations)
+    from shifts
+)
+
+select
+    persona,
+    previous_as_of_date,
+    viewers,
+    previous_viewers,
+    change,
+    coalesce(unpublished_change, abs(change)),
+    deviations
+from changes
+where deviations > $2
+order by deviations desc, persona nulls first
+"""
+"""What changed on a date by more than so many standard deviations; without a persona, the number of
+all viewers. A persona's change is that of its share, the other a share of the larger number; how
+much of it is not published yet is unknown, and all of it, before the first publication."""
+
+
 class Implausible(Unreachable):
     """The result looks as if a source was not whole: load, build and export again, or insist."""
 
@@ -128,40 +194,25 @@ def _compare_audiences(
 ) -> None:
     """Compare the audience of a date with the evaluation date before, by personas.persona_shifts.
 
-    A table that an unfinished or partial build left behind says nothing.
+    A change stops only as far as it is not published yet: one that was accepted is not stopped
+    again on each day until the next weekly date. Rows that an unfinished or partial build left in
+    the table say nothing.
     """
     try:
-        rows = connection.execute(
-            """
-            select
-                shifts.persona,
-                shifts.previous_as_of_date,
-                shifts.viewers,
-                shifts.previous_viewers,
-                shifts.change,
-                abs(shifts.deviations)
-            from personas.persona_shifts as shifts
-            inner join personas.persona_dates as dates
-                on shifts.as_of_date = dates.as_of_date
-                    and shifts.input_version = dates.history_version
-            where shifts.as_of_date = $1 and abs(shifts.deviations) > $2
-            order by abs(shifts.deviations) desc, shifts.persona
-            """,
-            [day, guard.warn_deviations],
-        ).fetchall()
+        rows = connection.execute(_SHIFTS, [day, guard.warn_deviations]).fetchall()
     except duckdb.CatalogException:
-        rows = []  # a database from before the table existed
-    for persona, previous, viewers, before, change, deviations in rows:
+        return  # a database from before these tables
+    for persona, previous, viewers, before, change, unpublished, deviations in rows:
         beyond = f"{deviations:.1f} standard deviations of chance and its own past"
-        if persona:
+        if persona is None:
             findings.add(
-                f"{persona} moves by {change:+.1%} of all viewers from {previous} to {day}"
-                f" ({before:,} to {viewers:,} viewers; {beyond})",
-                stops=abs(change) > guard.largest_shift,
+                f"the number of viewers changes from {before:,} on {previous} to {viewers:,} on"
+                f" {day} ({beyond})",
+                stops=min(change, unpublished) > guard.largest_viewer_change,
             )
         else:
             findings.add(
-                f"the audience changes from {before:,} to {viewers:,} viewers from {previous} to"
-                f" {day} ({beyond})",
-                stops=1 - min(viewers, before) / max(viewers, before) > guard.largest_viewer_change,
+                f"the share of {persona} moves by {change:+.1%} of all viewers, from {before:,}"
+                f" viewers on {previous} to {viewers:,} on {day} ({beyond})",
+                stops=min(abs(change), unpublished) > guard.largest_shift,
             )
