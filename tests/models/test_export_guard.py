@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 VIEWERS = 60
 FIRST_MONDAY = date(2024, 1, 1)
-LEAVE_ON = FIRST_MONDAY + timedelta(weeks=14)
-JUMP_ON = LEAVE_ON - timedelta(weeks=1) + timedelta(days=28)
-"""28 days after the last Monday of those who leave, all of them are Sleepers at once."""
+JUMP_ON = FIRST_MONDAY + timedelta(weeks=24)
+"""On this Monday as many viewers come for the first time as there were before."""
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +27,14 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> "Manifest":
 
 
 def events_until(last: date) -> dict[str, Event]:
-    """Everybody searches every Monday; two thirds of the viewers leave on one of them."""
+    """Everybody searches every Monday, the new viewers too once they are there."""
     found = {}
     for day in range((last - FIRST_MONDAY).days + 1):
         moment = datetime.combine(FIRST_MONDAY + timedelta(days=day), time(12))
         # nobody is there on each day, so that each day is loaded
         found[f"clock-{day}"] = Event("nobody", None, "impression", moment)
         if moment.weekday() == 0:
-            still = VIEWERS if moment.date() < LEAVE_ON else VIEWERS // 3
-            for viewer in range(still):
+            for viewer in range(VIEWERS if moment.date() < JUMP_ON else 2 * VIEWERS):
                 found[f"{viewer}-{day}"] = Event(f"v{viewer}", None, "search", moment)
     return found
 
@@ -51,11 +49,11 @@ def test_a_persona_that_jumps_stops_the_export_once(service: Service, manifest: 
         return export_files(manifest, service.database, service.folder / "exports", accept=accept)
 
     assert export(JUMP_ON - timedelta(days=1)).warnings == []
-    with pytest.raises(Implausible, match=r"share of sleeper moves by \+6.*--accept-changes"):
+    with pytest.raises(Implausible, match=r"share of ghoster moves by -50.*--accept-changes"):
         export(JUMP_ON)
     stopped = (service.folder / "exports" / "latest").read_text()
     assert stopped == f"{JUMP_ON - timedelta(days=1)}\n"
-    assert any("sleeper" in warning for warning in export(JUMP_ON, accept=True).warnings)
+    assert any("ghoster" in warning for warning in export(JUMP_ON, accept=True).warnings)
     # on the next day the date before is still the Sunday before the jump
-    assert any("sleeper" in warning for warning in export(JUMP_ON + timedelta(days=1)).warnings)
+    assert any("ghoster" in warning for warning in export(JUMP_ON + timedelta(days=1)).warnings)
     assert export(JUMP_ON + timedelta(days=8)).warnings == []
