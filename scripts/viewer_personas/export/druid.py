@@ -259,10 +259,10 @@ def _check(
         plans = [
             Plan(
                 table.datasource,
-                current={day: sum(rows.values()) for day, rows in table.held.items()},
-                coming={day: rows for day, _, rows in table.dates}
-                | dict.fromkeys(table.emptied, 0),
-                changed_at=last_published(connection, table.exposure),
+                {day: sum(rows.values()) for day, rows in table.held.items()},
+                table.dates,
+                table.emptied,
+                last_published(connection, table.exposure),
             )
             for table in tables
         ]

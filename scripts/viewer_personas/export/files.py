@@ -150,12 +150,8 @@ def _plan(
         listed = before.date_of(table.name, day) if before else None
         if counted := listed.rows if listed else _count(connection, file):
             current[day] = counted
-    return Plan(
-        table.name,
-        current,
-        coming={day: rows for day, _, rows in table.dates} | dict.fromkeys(table.emptied, 0),
-        changed_at=before.changed_at if before else None,
-    )
+    changed_at = before.changed_at if before else None
+    return Plan(table.name, current, table.dates, table.emptied, changed_at)
 
 
 def _export(

@@ -1,6 +1,6 @@
 """What stops an export: dates that lose rows, and a latest date that is not plausible."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -8,6 +8,7 @@ import duckdb
 
 from viewer_personas.config import ExportGuard
 from viewer_personas.errors import CheckFailed, Unreachable
+from viewer_personas.export.publications import PublishedDate
 
 EXPECTED_LEAP_DAYS = 7
 """How far the latest date may run ahead of the time since the last export without a warning: a
@@ -86,21 +87,27 @@ class Implausible(Unreachable):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a target holds of a table, and what is to come: rows by date.
+    """What a target holds of a table (`current`, rows by date), and what is to come.
 
-    A date that is to come without rows is listed by the model and has none; a current date that is
-    not to come leaves. `changed_at` is when the target last changed (UTC), if known.
+    `emptied` are the dates that the model lists and has no rows for; a current date that is in
+    neither leaves. `changed_at` is when the target last changed (UTC), if known.
     """
 
     name: str
     current: Mapping[date, int]
-    coming: Mapping[date, int]
+    dates: Sequence[PublishedDate]
+    emptied: Set[date]
     changed_at: datetime | None
 
     @property
+    def coming(self) -> dict[date, int]:
+        """Rows of all dates that the model lists."""
+        return {day: rows for day, _, rows in self.dates} | dict.fromkeys(self.emptied, 0)
+
+    @property
     def latest(self) -> date | None:
-        """The latest date with rows that is to come."""
-        return max((day for day, rows in self.coming.items() if rows), default=None)
+        """The latest date that is to come."""
+        return max((day for day, _, _ in self.dates), default=None)
 
 
 @dataclass
@@ -135,12 +142,13 @@ def check_losses(target: str, plans: list[Plan], smallest_share: float) -> None:
 
 
 def _losses(plan: Plan, smallest_share: float) -> Iterator[str]:
-    for day, rows in sorted(plan.coming.items()):
+    coming = plan.coming
+    for day, rows in sorted(coming.items()):
         there = plan.current.get(day, 0)
         if there and (rows == 0 or rows < smallest_share * there):
             yield f"{plan.name} {day}: {rows} rows instead of {there}"
-    if len(plan.coming) < smallest_share * len(plan.current):
-        yield f"{plan.name}: {len(plan.coming)} dates instead of {len(plan.current)}"
+    if len(coming) < smallest_share * len(plan.current):
+        yield f"{plan.name}: {len(coming)} dates instead of {len(plan.current)}"
 
 
 def check_moves(
