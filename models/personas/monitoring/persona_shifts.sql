@@ -21,8 +21,8 @@ dates_compared as (
     from dates_to_build
     inner join dates as earlier
         on
-            earlier.date_number <= dates_to_build.date_number
-            and earlier.date_number >= dates_to_build.date_number - {{ past }} - 1
+            dates_to_build.date_number >= earlier.date_number
+            and dates_to_build.date_number <= earlier.date_number + {{ past }} + 1
 ),
 
 counts as (
