@@ -8,8 +8,10 @@ from typing import Any
 
 import duckdb
 import pytest
+from typer.testing import CliRunner, Result
 
 from exported import create_database, manifest_of, rows, set_date
+from viewer_personas.cli import app as cli
 from viewer_personas.config import ExportGuard, FilesExport
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed
@@ -414,3 +416,32 @@ def test_a_shift_that_was_accepted_is_not_stopped_again_and_the_limits_are_setti
     assert not exported.export(guard=ExportGuard(warn_deviations=10)).warnings
     # published now: until the next weekly date, the date before stays the same
     assert len(exported.export().warnings) == 1
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_takes_the_limits_from_the_sources_file_and_insists_when_told(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "parsed", lambda database: MANIFEST)
+    sources = tmp_path / "sources.yml"
+
+    def command(*arguments: str) -> Result:
+        places = ["--database", str(exported.database), "--sources", str(sources)]
+        return CliRunner().invoke(cli.app, ["export", *places, *arguments])
+
+    exported.withdraw(THIRD)
+    assert "goes back 3 days" in command().stdout  # there is no sources file
+    exported.withdraw(SECOND)
+    sources.write_text("export: {guard: {largest_setback_days: 6}}")
+    stopped = command()
+    assert isinstance(stopped.exception, Implausible) and stopped.exception.exit_status == 3
+    assert command("--accept-changes").exit_code == 0
+    exported.check()
+    exported.set(FIRST, {"v00": "casual"}, "v2")
+    assert isinstance(command("--accept-changes").exception, CheckFailed)
+    sources.write_text("export: {files: {smallest_share: 0.1}}")
+    done = json.loads(command("--json").stdout)["export"]
+    assert (done["written"], done["removed"], done["warnings"]) == (2, 0, [])
+    exported.check()
