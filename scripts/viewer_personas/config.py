@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -277,6 +277,12 @@ class Exports(_Settings):
     guard: ExportGuard = ExportGuard()
 
 
+class _ExportsAlone(_Settings):
+    """The part of a sources file that exports to files need; named as in `Sources`."""
+
+    export: Exports
+
+
 EventsSource = Annotated[FileEvents | DruidEvents, Field(discriminator="driver")]
 DocumentsSource = Annotated[FileDocuments | MongoDocuments, Field(discriminator="driver")]
 
@@ -313,15 +319,13 @@ def load_file_exports(path: Path) -> Exports:
     """
     if not path.exists():
         return Exports()
-    given = _read_yaml(path).get("export") or {}
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: export: must be a mapping of keys to values, not {given!r}")
-    used = {name: settings for name, settings in given.items() if name != "druid"}
+    export = _read_yaml(path).get("export", {})
+    if isinstance(export, dict):
+        export = {name: settings for name, settings in export.items() if name != "druid"}
     try:
-        return Exports(**_with_environment(used, path, "export"))
+        return _ExportsAlone(export=_with_environment(export, path, "export")).export
     except ValidationError as error:
-        errors = [{**detail, "loc": ("export", *detail["loc"])} for detail in error.errors()]
-        raise InputError(f"{path}: {_message(cast('list[ErrorDetails]', errors))}") from error
+        raise InputError(f"{path}: {_message(error.errors())}") from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
