@@ -196,7 +196,7 @@ export:
         ("{files: {smallest_share: 2}}", "export.files.smallest_share: Input should be less than"),
         ("{guard: {largest_leap_days: 6}}", "export.guard.largest_leap_days: Input should be gr"),
         ("{guard: {warn_deviations: 0}}", "export.guard.warn_deviations: Input should be greater"),
-        ("{gard: {}}", "export.gard: unknown key; did you mean guard?"),
+        ("{guards: {}}", "export.guards: unknown key; did you mean guard?"),
         ("[files]", "export: must be a mapping of keys to values, not ['files']"),
     ],
 )
