@@ -145,6 +145,12 @@
             'is': 'how far before an evaluation date its baseline date for drift is',
             'unit': 'weeks',
         },
+        'shift_past_dates': {
+            'minimum': 4, 'maximum': 520,
+            'is': 'from how many earlier changes it is estimated how far the share of a persona '
+                ~ 'usually moves between evaluation dates',
+            'unit': 'changes; until there are so many, nothing is called a shift',
+        },
         'churn_horizon_days': {
             'minimum': 7, 'maximum': 182,
             'is': 'how many days without activity after an evaluation date are churn',

@@ -293,13 +293,26 @@ class Unreadable(Settings):
     stop_share: float = Field(default=0.5, ge=0, le=1)
 
 
-class DruidExport(DruidServer):
+class _ExportTarget(Settings):
+    """What all targets share.
+
+    A date that would keep less than `smallest_share` of its current rows is not replaced, nor does
+    a table lose more of its dates.
+    """
+
+    smallest_share: float = Field(default=0.5, ge=0, le=1)
+
+
+class FilesExport(_ExportTarget):
+    """Export to files, which needs no settings."""
+
+
+class DruidExport(DruidServer, _ExportTarget):
     """Where results are published, and how the rows get there.
 
     `through` is how Druid reads the rows: `http`, from a temporary server of the exporter on
     `listen`, which Druid reaches as `address`; `storage`, from below `storage_uri`, where the
-    exporter writes them first; `inline`, in tasks of at most `inline_bytes` each. A date that would
-    keep less than `smallest_share` of its current rows is not replaced.
+    exporter writes them first; `inline`, in tasks of at most `inline_bytes` each.
     """
 
     through: Literal["http", "storage", "inline"] = "http"
@@ -307,7 +320,6 @@ class DruidExport(DruidServer):
     address: str | None = Text
     storage_uri: str | None = Text
     inline_bytes: int = Field(default=4_000_000, ge=1000)
-    smallest_share: float = Field(default=0.5, ge=0, le=1)
     max_tasks: int = Field(default=2, ge=2)
     task_timeout_seconds: float = Field(default=3600, gt=0)
 
@@ -318,10 +330,36 @@ class DruidExport(DruidServer):
         return self
 
 
-class Exports(Settings):
-    """The targets of `personas export --to`, except files, which need no settings."""
+class ExportGuard(Settings):
+    """How far the latest date may move from the last export before the export stops.
 
+    `largest_setback_days` is how far the latest date may go back, `largest_leap_days` how far it
+    may run ahead of the time since the last export; both in days. From `warn_deviations` standard
+    deviations on, a change of a persona's share or of the number of viewers is more than chance and
+    its own past explain, and warns. The export stops if, besides, the share changed by more than
+    `largest_shift` (of all viewers), or the number by more than `largest_viewer_change` (of the
+    larger number).
+    """
+
+    largest_setback_days: int = Field(default=7, ge=0)
+    largest_leap_days: int = Field(default=28, ge=7)
+    warn_deviations: float = Field(default=4, ge=1)
+    largest_shift: float = Field(default=0.1, ge=0, le=1)
+    largest_viewer_change: float = Field(default=0.5, ge=0, le=1)
+
+
+class Exports(Settings):
+    """The targets of `personas export --to`, and what stops an export to any of them."""
+
+    files: FilesExport = FilesExport()
     druid: DruidExport | None = None
+    guard: ExportGuard = ExportGuard()
+
+
+class _ExportsAlone(Settings):
+    """The part of a sources file that exports to files need; named as in `Sources`."""
+
+    export: Exports
 
 
 EventsSource = Annotated[FileEvents | DruidEvents, Field(discriminator="driver")]
@@ -352,6 +390,23 @@ def load_sources(path: Path) -> Sources:
         return Sources(file=path, **settings)
     except ValidationError as error:
         raise InputError(f"{path}: {_message(error.errors())}") from error
+
+
+def load_file_exports(path: Path) -> Exports:
+    """The settings for exports to files; the defaults if there is no sources file.
+
+    Sources and Druid are not read, so their secrets need not be in the environment. Raises
+    `InputError` as `load_sources`.
+    """
+    if not path.exists():
+        return Exports()
+    export = _read_yaml(path).get("export", {})
+    if isinstance(export, dict):
+        export = {name: settings for name, settings in export.items() if name != "druid"}
+    try:
+        return _ExportsAlone(export=_with_environment(export, path, "export")).export
+    except ValidationError as error:
+        raise InputError(f"{path}: {_message(error.errors())}") from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

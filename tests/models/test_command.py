@@ -17,6 +17,7 @@ from service import DEMO, Demo
 from viewer_personas import build as build_step
 from viewer_personas.cli import app as cli
 from viewer_personas.cli.app import app
+from viewer_personas.config import ExportGuard
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import InputError
 
@@ -115,6 +116,17 @@ def test_export_holds_every_date_and_viewer_of_the_model(demo: Path, database: P
     query = "select as_of_date, user_id, persona, explanation from {} order by all"
     in_files = duckdb.execute(query.format(f"read_parquet('{files}', hive_partitioning = true)"))
     assert in_files.fetchall() == rows(database, query.format("personas.user_personas"))
+
+
+def test_the_weeks_of_the_demo_are_no_reason_to_warn(finished_demo: Demo, database: Path) -> None:
+    assert finished_demo.said["export"]["warnings"] == []
+    [(compared, largest)] = rows(
+        database,
+        "select count(deviations), max(greatest(abs(deviations), abs(audience_deviations)))"
+        " from personas.persona_shifts",
+    )
+    assert compared > 0
+    assert largest < ExportGuard().warn_deviations
 
 
 def test_export_after_loss_writes_the_same_bytes(demo: Path, database: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 
 from histories import World, by_suite, examples, temporary_folder, worlds
-from reference.compare import drift, exclusivity_benchmark
+from reference.compare import drift, exclusivity_benchmark, persona_shifts
 from reference.definitions import Row
 from service import GRAINS, Service, seed
 from viewer_personas.build import PROJECT
@@ -23,6 +23,7 @@ READ = (
     "personas.persona_matches",
     "personas.persona_choices",
     "personas.drift",
+    "personas.persona_shifts",
     "personas.exclusivity_benchmark",
 )
 MORE_RULES = """
@@ -57,6 +58,14 @@ def test_the_models_agree_with_a_second_implementation(project: Path) -> None:
         assert_same(
             "personas.drift", tables["personas.drift"], drift(tables, metrics_of_rules(), weeks=4)
         )
+        assert_same(
+            "personas.persona_shifts",
+            tables["personas.persona_shifts"],
+            persona_shifts(tables, past=8),
+        )
+        for row in tables["personas.persona_shifts"]:
+            met["shift with a past"] += row["deviations"] is not None
+            met["persona without viewers"] += row["viewers"] == 0
         for row in tables["personas.drift"]:
             assert row["is_beyond_chance"] == (
                 row["population_stability_index"] > row["chance_limit"]
@@ -72,6 +81,7 @@ def test_the_models_agree_with_a_second_implementation(project: Path) -> None:
     models_agree()
     assert {name for name, number in met.items() if number} == {
         "within chance", "beyond chance", "one bin", "flips", "several matches", "churn predicted",
+        "shift with a past", "persona without viewers",
     }  # fmt: skip
 
 

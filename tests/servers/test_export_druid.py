@@ -22,6 +22,7 @@ from viewer_personas.export import handover
 from viewer_personas.export.druid import export_druid
 from viewer_personas.export.druid_tables import DruidTable, columns_of
 from viewer_personas.export.druid_tasks import Tasks
+from viewer_personas.export.guard import Implausible
 from viewer_personas.export.publications import ExportSummary, exposures
 
 FIRST, SECOND, THIRD = date(2026, 1, 4), date(2026, 1, 11), date(2026, 1, 14)
@@ -52,10 +53,12 @@ class Service:
     def set(self, day: date, viewers: dict[str, str], version: str = "v1") -> None:
         set_date(self.database, day, viewers, f"{version} of {day}")
 
-    def export(self, **settings: Any) -> ExportSummary:
+    def export(self, accept: bool = False, **settings: Any) -> ExportSummary:
         chosen = {"url": self.druid.url, "timeout_seconds": 60, "first_wait_seconds": 0, **settings}
         file = self.folder / "sources.yml"
-        return export_druid(self.manifest, self.database, DruidExport(**chosen), file)
+        return export_druid(
+            self.manifest, self.database, DruidExport(**chosen), file, accept=accept
+        )
 
     def wanted(self, model: str = "user_personas") -> list[dict[str, Any]]:
         """The rows of the model as Druid is to give them."""
@@ -184,17 +187,38 @@ def test_a_date_that_was_dropped_in_druid_is_published_again(service: Service) -
     assert service.there() == service.wanted()
 
 
-def test_a_date_that_the_model_no_longer_lists_stays(service: Service) -> None:
+def test_a_date_that_the_model_no_longer_lists_leaves(service: Service) -> None:
     service.export()
-    there = service.there()
     with connect(service.database) as connection:
         for table in ("personas.user_personas", "personas.persona_dates"):
             connection.execute(f"delete from {table} where as_of_date = $1", [THIRD])
         connection.execute(
             "delete from metrics.partition_ledger where partition_date = $1", [THIRD]
         )
-    assert service.export().written == 0
+    tasks = service.tasks()
+    summary = service.export()
+    assert (summary.written, summary.unchanged, summary.removed) == (0, 2, 1)
+    assert summary.warnings == [
+        f"{service.datasource}: the latest date goes back 3 days, from {THIRD} to {SECOND}"
+    ]
+    assert service.there() == service.wanted()
+    assert service.tasks() == tasks
+    assert service.export().removed == 0
+    # and it comes back if the model lists it again
+    service.set(THIRD, VIEWERS)
+    assert service.export().written == 1
+    assert service.there() == service.wanted()
+
+
+def test_a_latest_date_in_the_future_is_stopped_unless_it_is_accepted(service: Service) -> None:
+    service.export()
+    there = service.there()
+    service.set(date(2027, 3, 7), VIEWERS)
+    with pytest.raises(Implausible, match="latest date leaps 417 days, from 2026-01-14"):
+        service.export()
     assert service.there() == there
+    assert service.export(accept=True).written == 1
+    assert service.there() == service.wanted()
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -346,13 +370,14 @@ def test_an_export_that_died_before_it_was_recorded_is_recorded_by_the_next(
 def test_a_model_that_is_rebuilt_meanwhile_is_not_published(
     changed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = export_step._check_losses
+    original = export_step._check
 
-    def rebuilt(*arguments: Any) -> None:
-        original(*arguments)
+    def rebuilt(*arguments: Any) -> Any:
+        warnings = original(*arguments)
         changed.set(SECOND, VIEWERS, "v3")
+        return warnings
 
-    monkeypatch.setattr(export_step, "_check_losses", rebuilt)
+    monkeypatch.setattr(export_step, "_check", rebuilt)
     before = changed.there()
     with pytest.raises(CheckFailed, match="was rebuilt while it was exported"):
         changed.export()

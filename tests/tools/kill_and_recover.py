@@ -11,6 +11,7 @@ every exported file to where an unbroken run brings them.
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -151,11 +152,16 @@ def kill_after(seconds: float, step: str, place: Path) -> bool:
 
 
 def state(place: Path) -> dict[str, str]:
-    """A checksum of every table and of every exported file."""
+    """A checksum of every table and of every exported file, and what the manifest says."""
     found = {
         str(file.relative_to(place)): hashlib.md5(file.read_bytes()).hexdigest()
         for file in (place / "exports").rglob("*.parquet")
     }
+    manifest = place / "exports" / "manifest.json"
+    if manifest.exists():
+        listed = json.loads(manifest.read_text())
+        del listed["changed_at"]
+        found["manifest"] = hashlib.md5(json.dumps(listed).encode()).hexdigest()
     with connect(place / "personas.duckdb", read_only=True) as connection:
         tables = connection.execute(
             "select table_schema || '.' || table_name from information_schema.tables"

@@ -97,6 +97,8 @@ MUTANTS = [
     Mutant("rows_not_counted", f"{PACKAGE}/export/files.py",
            "if written != rows:", "if written > rows:",
            ("tests/unit/test_export_druid.py", "tests/models/test_command.py")),
+    Mutant("withdrawn_date_stays", f"{PACKAGE}/export/files.py",
+           "if day not in listed]", "if day in ()]", ("tests/unit/test_export_files.py",)),
     Mutant("version_not_read", f"{PACKAGE}/export/files.py",
            "_version_of(connection, target) == version", "_version_of(connection, target)",
            ("tests/models/test_changes.py", "tests/models/test_command.py")),

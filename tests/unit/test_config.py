@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from viewer_personas.config import FileDocuments, FileEvents, load_sources
+from viewer_personas.config import (
+    Exports,
+    FileDocuments,
+    FileEvents,
+    load_file_exports,
+    load_sources,
+)
 from viewer_personas.errors import InputError
 
 
@@ -160,3 +166,45 @@ def test_an_unset_variable_is_named_with_its_key(
     text = "events: {driver: files, path: [a.csv, '${NOT_SET}']}"
     message = "events.path.1: the environment variable NOT_SET is not set"
     assert message_of(tmp_path, text) == message
+
+
+# --- settings of exports to files -----------------------------------------------------------------
+
+
+def test_exports_to_files_need_no_sources_file_and_no_secret_of_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_file_exports(tmp_path / "none.yml") == Exports()
+    monkeypatch.delenv("NOT_SET", raising=False)
+    assert load_file_exports(write(tmp_path, "events: ${NOT_SET}")) == Exports()
+    text = """
+events: {driver: druid, url: "${NOT_SET}"}
+export:
+  files: {smallest_share: 0.25}
+  druid: {url: "${NOT_SET}"}
+  guard: {largest_shift: 0.2}
+"""
+    exports = load_file_exports(write(tmp_path, text))
+    assert (exports.files.smallest_share, exports.druid) == (0.25, None)
+    assert (exports.guard.largest_shift, exports.guard.largest_setback_days) == (0.2, 7)
+
+
+@pytest.mark.parametrize(
+    ("export", "message"),
+    [
+        ("{files: {smallest_shar: 0.2}}", "export.files.smallest_shar: unknown key; did you mean"),
+        ("{files: {smallest_share: 2}}", "export.files.smallest_share: Input should be less than"),
+        ("{guard: {largest_leap_days: 6}}", "export.guard.largest_leap_days: Input should be gr"),
+        ("{guard: {warn_deviations: 0}}", "export.guard.warn_deviations: Input should be greater"),
+        ("{guards: {}}", "export.guards: unknown key; did you mean guard?"),
+        ("[files]", "export: must be a mapping of keys to values, not ['files']"),
+    ],
+)
+def test_a_wrong_setting_of_exports_is_named_whoever_reads_it(
+    tmp_path: Path, export: str, message: str
+) -> None:
+    text = f"events: {{{EVENTS}}}\nexport: {export}"
+    assert message_of(tmp_path, text).startswith(message)
+    with pytest.raises(InputError) as caught:
+        load_file_exports(tmp_path / "sources.yml")
+    assert str(caught.value).endswith(message_of(tmp_path, text))

@@ -133,13 +133,19 @@ binned as (
     select
         comparisons.as_of_date,
         'persona' as subject,
-        persona_choices.persona as bin,
-        case when persona_choices.as_of_date = comparisons.as_of_date then 1 else 0 end as viewers,
-        case when persona_choices.as_of_date = comparisons.baseline_date then 1 else 0 end
-            as baseline_viewers
+        persona_shifts.persona as bin,
+        case
+            when persona_shifts.as_of_date = comparisons.as_of_date then persona_shifts.viewers
+            else 0
+        end as viewers,
+        case
+            when persona_shifts.as_of_date = comparisons.baseline_date then persona_shifts.viewers
+            else 0
+        end as baseline_viewers
     from comparisons
-    inner join {{ ref('persona_choices') }} as persona_choices
-        on persona_choices.as_of_date in (comparisons.as_of_date, comparisons.baseline_date)
+    inner join {{ ref('persona_shifts') }} as persona_shifts
+        on persona_shifts.as_of_date in (comparisons.as_of_date, comparisons.baseline_date)
+    where persona_shifts.viewers > 0
 ),
 
 bins as (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -115,10 +116,12 @@ def export(
     to: options.To = "files",
     sources: options.Sources = None,
     exports: options.Exports = None,
+    accept_changes: options.AcceptChanges = False,
     as_json: options.Json = False,
 ) -> None:
     """Export the tables declared as exposures."""
-    summary = _export(_target(_reader(sources), database, to, exports), database)
+    target = _target(_reader(sources), sources, database, to, exports)
+    summary = _export(target, database, accept_changes)
     text.print_results(as_json, {"export": summary}, [text.export_lines(summary)])
 
 
@@ -147,11 +150,21 @@ def run(
     variables: options.Vars = None,
     to: options.To = "files",
     exports: options.Exports = None,
+    accept_changes: options.AcceptChanges = False,
     as_json: options.Json = False,
 ) -> None:
     """Load, build and export; then prune, if a retention policy is set."""
     results, lines = _run(
-        sources, database, since, until, full_refresh, all_tests, variables, to, exports
+        sources,
+        database,
+        since,
+        until,
+        full_refresh,
+        all_tests,
+        variables,
+        to,
+        exports,
+        accept_changes,
     )
     text.print_results(as_json, results, lines)
 
@@ -248,7 +261,7 @@ def demo(
     _generate(directory, settings)
     database = directory / demo_service.DATABASE
     results, lines = _run(
-        directory / "sources.yml", database, None, None, False, False, None, "files", None
+        directory / "sources.yml", database, None, None, False, False, None, "files", None, False
     )
     with connect(database, read_only=True) as connection:
         recovered = recovery.recovery(connection, directory / recovery.TRUTH)
@@ -277,16 +290,28 @@ def main() -> None:
 # --- the steps ---------------------------------------------------------------------------------
 
 
-def _reader(file: Path | None) -> Callable[[], Sources]:
+def _reader(sources: Path | None) -> Callable[[], Sources]:
     """Reads the sources when they are first asked for, and only then."""
-    return cache(lambda: load_sources(file or build_step.PROJECT / "profiles" / "sources.yml"))
+    return cache(lambda: load_sources(_sources_file(sources)))
+
+
+def _sources_file(sources: Path | None) -> Path:
+    return sources or build_step.PROJECT / "profiles" / "sources.yml"
 
 
 def _target(
-    read_sources: Callable[[], Sources], database: Path, to: str, exports: Path | None
+    read_sources: Callable[[], Sources],
+    sources: Path | None,
+    database: Path,
+    to: str,
+    exports: Path | None,
 ) -> Target:
-    directory = exports or database.parent / "exports"
-    return target_of(to, directory=directory, read_sources=read_sources)
+    return target_of(
+        to,
+        directory=exports or database.parent / "exports",
+        file=_sources_file(sources),
+        read_sources=read_sources,
+    )
 
 
 def _load(
@@ -320,9 +345,9 @@ def _build(
         )
 
 
-def _export(target: Target, database: Path) -> ExportSummary:
+def _export(target: Target, database: Path, accept_changes: bool) -> ExportSummary:
     with text.progress("Exporting") as report:
-        return run_export(parsed(database), database, target, report=report)
+        return run_export(parsed(database), database, target, accept=accept_changes, report=report)
 
 
 def _run(
@@ -335,12 +360,13 @@ def _run(
     variables: str | None,
     to: str,
     exports: Path | None,
+    accept_changes: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
     read_sources = _reader(sources)
-    target = _target(read_sources, database, to, exports)
+    target = _target(read_sources, sources, database, to, exports)
     loaded = _load(read_sources, database, since, until)
     built = _build(database, full_refresh, all_tests, variables)
-    exported = _export(target, database)
+    exported = _export(target, database, accept_changes)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}
@@ -354,11 +380,15 @@ def _run(
 
 
 def _generate(directory: Path, settings: dict[str, Any]) -> None:
-    """Generate the demo service, unless the directory already holds it for these settings."""
+    """Generate the demo service, unless the directory already holds it for these settings.
+
+    With other settings it is another service, which has exported nothing yet.
+    """
     written = directory / "settings.json"
     if written.exists() and json.loads(written.read_text()) == settings:
         return
     written.unlink(missing_ok=True)
+    shutil.rmtree(directory / "exports", ignore_errors=True)
     with text.progress("Generating") as report:
         demo_service.generate(directory, **settings, report=lambda step: report(step, 0, 0))
     written.write_text(json.dumps(settings) + "\n")

@@ -82,6 +82,14 @@ Exports = Annotated[
         show_default=False,
     ),
 ]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Export although the latest date or its audience moved further than export.guard"
+        " allows.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 # --- personas, init ----------------------------------------------------------------------------

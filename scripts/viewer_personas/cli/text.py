@@ -108,9 +108,11 @@ def build_lines(summary: BuildSummary) -> str:
 def export_lines(summary: ExportSummary) -> str:
     written = "files written" if summary.to == "files" else "dates published"
     lines = [
-        f"Exported  {summary.written} {written}, {summary.unchanged} unchanged;"
-        f" {summary.rows:,} rows"
+        f"Exported  {summary.written} {written}, {summary.unchanged} unchanged"
+        + (f", {summary.removed} removed" if summary.removed else "")
+        + f"; {summary.rows:,} rows"
     ]
+    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
     if summary.written and summary.seconds:
         steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in summary.seconds.items())
         lines.append(f"          {steps}")

@@ -7,15 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-import duckdb
-
-from viewer_personas.config import DruidExport
+from viewer_personas.config import DruidExport, ExportGuard
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import literal, quoted
@@ -35,6 +34,7 @@ from viewer_personas.export.druid_tables import (
     versions_sql,
 )
 from viewer_personas.export.druid_tasks import Tasks, waits
+from viewer_personas.export.guard import Plan, check_losses, check_moves
 from viewer_personas.export.handover import Handover, handover
 from viewer_personas.export.publications import (
     ExportSummary,
@@ -42,13 +42,19 @@ from viewer_personas.export.publications import (
     PublishedDate,
     check_versions,
     dates_of,
+    emptied_dates,
     empty_table,
     exposures,
+    last_published,
     record,
 )
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+
+
+Held = dict[date, dict[str, int]]
+"""Rows by version of each date in a datasource."""
 
 
 @dataclass
@@ -61,7 +67,10 @@ class _Table:
     counts: Counts
     emptied: set[date]
     """Dates of the model without rows."""
+    held: Held = field(default_factory=dict)
     pending: list[PublishedDate] = field(default_factory=list)
+    withdrawn: list[date] = field(default_factory=list)
+    """Dates in Druid that the model does not list."""
     newest: dict[date, str] = field(default_factory=dict)
     """The newest version of a segment of a pending date, as seen before it is replaced."""
 
@@ -81,6 +90,9 @@ def export_druid(
     settings: DruidExport,
     file: Path,
     *,
+    guard: ExportGuard = ExportGuard(),
+    accept: bool = False,
+    now: datetime | None = None,
     report: Report = lambda text, done, total: None,
 ) -> ExportSummary:
     """Publish each date of each exposed table that differs in Druid from the model.
@@ -88,13 +100,14 @@ def export_druid(
     `file` is the sources file that the settings are from. Druid is asked what it holds: a date is
     skipped if all of its rows have the model's version and their number is right. Nothing is
     submitted before every date has passed the checks. Returns when queries see exactly the rows of
-    the model. Then the publication is recorded in the database, which is open only while rows are
-    read and while that is written. Dates that the table no longer has stay.
+    the model. Then dates that the table no longer has are dropped, and the publication is recorded
+    in the database, which is open only while rows are read and while that is written.
 
     Raises `InputError` if the settings or an exposure are wrong or Druid refuses the user,
     `CheckFailed` if a date would lose too many rows, the last build did not finish, or Druid ends
-    up with different rows, and `Unreachable` if Druid does not answer, a task failed or segments
-    are not loaded. A date whose task failed is as it was.
+    up with different rows, `Unreachable` if Druid does not answer, a task failed or segments are
+    not loaded, and `Implausible` if the latest date or its audience moved too far and that was not
+    accepted. A date whose task failed is as it was.
     """
     druid = Druid(settings, f"{file}: export.druid", file.parent)
     summary = ExportSummary("druid", settings.url)
@@ -102,7 +115,9 @@ def export_druid(
         tables = _tables(manifest, database)
         for table in tables:
             _find_pending(druid, table, summary)
-        _check_losses(tables, druid, settings)
+        summary.warnings = _check(
+            database, tables, druid, settings, guard, now or datetime.now(UTC), accept
+        )
     pending = [table for table in tables if table.pending]
     if pending:
         with (
@@ -116,6 +131,9 @@ def export_druid(
             for table in pending:
                 report(f"waiting for {table.datasource}", 0, 0)
                 _wait_until_queried(druid, table)
+    for table in tables:
+        with _timed(summary, "dropping dates"):
+            summary.removed += _drop_withdrawn(druid, table)
     record(database, [(table.exposure, table.dates) for table in tables])
     return summary
 
@@ -168,24 +186,18 @@ def _tables(manifest: "Manifest", database: Path) -> list[_Table]:
             check_versions(connection)
             columns = columns_of(connection, exposure)
             counts = model_counts(connection, exposure, columns)
-            emptied = _emptied(connection, exposure)
+            emptied = emptied_dates(connection, exposure)
             tables.append(_Table(exposure, columns, dates, counts, emptied))
     return tables
 
 
-def _emptied(connection: duckdb.DuckDBPyConnection, exposure: Exposure[DruidTable]) -> set[date]:
-    rows = connection.execute(
-        "select partition_date from metrics.partition_ledger where model = $1 and row_count = 0",
-        [exposure.table],
-    ).fetchall()
-    return {day for (day,) in rows}
-
-
 def _find_pending(druid: Druid, table: _Table, summary: ExportSummary) -> None:
     """Compare the dates of the model with what queries see, and collect those that differ."""
-    held = _held(druid, table)
+    held = table.held = _held(druid, table)
     if held and not table.dates:
         raise empty_table(table.exposure)
+    listed = table.emptied | {day for day, _, _ in table.dates}
+    table.withdrawn = sorted(held.keys() - listed)
     for day, version, rows in table.dates:
         summary.rows += rows
         if held.get(day) == {version: rows}:
@@ -194,7 +206,7 @@ def _find_pending(druid: Druid, table: _Table, summary: ExportSummary) -> None:
             table.pending.append((day, version, rows))
 
 
-def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
+def _held(druid: Druid, table: _Table) -> Held:
     """Rows by version of each date in the datasource; empty if the datasource does not exist."""
     columns = druid.columns(table.datasource)
     if not columns:
@@ -205,14 +217,14 @@ def _held(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
             f" {VERSION}, so it holds something else and is not replaced. Name another one as"
             " config.meta.export.datasource, or drop it in Druid"
         )
-    held: dict[date, dict[str, int]] = {}
+    held: Held = {}
     for row in druid.rows(versions_sql(table.datasource)):
         day = date.fromisoformat(row["day"][:10])
         held.setdefault(day, {})[row[VERSION]] = row["row_count"]
     return held
 
 
-def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
+def _nothing(druid: Druid, table: _Table) -> Held:
     """Empty if the datasource does not exist; Druid also hides it from users who may not read it.
 
     A user who may write but not read must not look like the first to publish.
@@ -225,31 +237,37 @@ def _nothing(druid: Druid, table: _Table) -> dict[date, dict[str, int]]:
     return {}
 
 
-def _check_losses(tables: list[_Table], druid: Druid, settings: DruidExport) -> None:
-    """No date may lose more of its rows than the settings allow; checked for all before publishing.
+def _check(
+    database: Path,
+    tables: list[_Table],
+    druid: Druid,
+    settings: DruidExport,
+    guard: ExportGuard,
+    now: datetime,
+    accept: bool,
+) -> list[str]:
+    """The checks before anything is published, of all tables; returns the warnings.
 
     A query counts the current rows, but leaves out segments that are not loaded, so these are
     waited for.
     """
-    losses = []
     for table in tables:
         if table.pending or table.emptied:
             _wait_until_loaded(druid, table)
-            held = _held(druid, table)
-            coming = {day: rows for day, _, rows in table.pending} | dict.fromkeys(table.emptied, 0)
-            for day, rows in sorted(coming.items()):
-                there = sum(held.get(day, {}).values())
-                if there and (rows == 0 or rows < settings.smallest_share * there):
-                    losses.append(f"{table.datasource} {day}: {rows} rows instead of {there}")
-    if losses:
-        more = f" and {len(losses) - 3} more" if len(losses) > 3 else ""
-        raise CheckFailed(
-            f"Nothing was exported, because dates in Druid would lose too many rows:"
-            f" {'; '.join(losses[:3])}{more}. Check the loaded data: are events"
-            f" missing? If the loss is intended, lower export.druid.smallest_share"
-            f" ({settings.smallest_share:g}) for one run"
-            + (", or drop the date in Druid" if any(": 0 rows" in loss for loss in losses) else "")
-        )
+            table.held = _held(druid, table)
+    with connect(database, read_only=True) as connection:
+        plans = [
+            Plan(
+                table.datasource,
+                {day: sum(rows.values()) for day, rows in table.held.items()},
+                table.dates,
+                table.emptied,
+                last_published(connection, table.exposure),
+            )
+            for table in tables
+        ]
+        check_losses("druid", plans, settings.smallest_share)
+        return check_moves(connection, plans, guard, now, accept=accept)
 
 
 # --- publishing -----------------------------------------------------------------------------------
@@ -309,6 +327,33 @@ def _write(database: Path, table: _Table, way: Handover) -> dict[date, list[Path
             )
             written[day] = sorted(folder.iterdir())
     return written
+
+
+def _drop_withdrawn(druid: Druid, table: _Table) -> int:
+    """Drop the dates that the model does not list, and wait until queries do not see them.
+
+    Their segments become unused: no query reads them, and Druid's own clean-up deletes them.
+    """
+    if not table.withdrawn:
+        return 0
+    for day in table.withdrawn:
+        druid.post(
+            f"/druid/coordinator/v1/datasources/{quote(table.datasource, safe='')}/markUnused",
+            {"interval": f"{day}/{day + timedelta(days=1)}"},
+        )
+    started = time.monotonic()
+    for _ in waits():
+        still_there = [day for day in table.withdrawn if day in _held(druid, table)]
+        if not still_there:
+            break
+        if time.monotonic() - started > druid.server.timeout_seconds:
+            raise Unreachable(
+                f"{druid.place}: {table.datasource} {still_there[0]} is no longer listed by"
+                f" {table.exposure.table}, and queries still see it"
+                f" {druid.server.timeout_seconds:g} s after it was dropped. Are its segments longer"
+                " than a day? Then drop them in Druid; everything else is published"
+            )
+    return len(table.withdrawn)
 
 
 # --- what queries see -----------------------------------------------------------------------------

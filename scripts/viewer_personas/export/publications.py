@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PERSONAS_TABLE = "personas.user_personas"
 """The table whose last published state is kept in raw.published_personas."""
+
+VERSIONS = ("input_version", "history_version", "activity_version", "rules_version")
+"""The versions of personas.persona_dates that say what the rows of a date are made from."""
 
 PublishedDate = tuple[date, str, int]
 """A date, the version of its rows, and their number."""
@@ -48,16 +51,19 @@ class Exposure(Generic[Settings]):
 
 @dataclass
 class ExportSummary:
-    """What an export left at `place`: dates written, dates unchanged, total rows.
+    """What an export left at `place`: dates written, unchanged and removed, total rows.
 
-    `seconds` has the time by step; empty if it is negligible.
+    `seconds` has the time by step; empty if it is negligible. `warnings` say what is unusual about
+    the latest date.
     """
 
     to: str
     place: str
     written: int = 0
     unchanged: int = 0
+    removed: int = 0
     rows: int = 0
+    warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -106,6 +112,28 @@ def dates_of(
             f" {exposure.settings.partition_by} and input_version"
         ) from error
     return rows
+
+
+def emptied_dates(connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings]) -> set[date]:
+    """The dates that the model lists, and has no rows for."""
+    rows = connection.execute(
+        "select partition_date from metrics.partition_ledger where model = $1 and row_count = 0",
+        [exposure.table],
+    ).fetchall()
+    return {day for (day,) in rows}
+
+
+def last_published(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings]
+) -> datetime | None:
+    """When an exposure was last published (UTC); None if that is not recorded."""
+    try:
+        row = connection.execute(
+            "select max(published_at) from raw.publications where exposure = $1", [exposure.name]
+        ).fetchone()
+    except duckdb.CatalogException:
+        return None  # a database from before the table existed
+    return row[0].replace(tzinfo=UTC) if row and row[0] else None
 
 
 def empty_table(exposure: Exposure[Settings]) -> CheckFailed:
@@ -226,6 +254,21 @@ def _record(
                     _replace_state(connection, days, [day for day, _, _ in still_there])
                 for item in unrecorded:
                     _add_publication(connection, exposure, item, run_id)
+
+
+def versions_of(
+    connection: duckdb.DuckDBPyConnection, exposure: Exposure[Settings]
+) -> dict[date, dict[str, str]]:
+    """The versions of what the rows of each date are made from, by name.
+
+    Only exposures by `as_of_date` have them.
+    """
+    if exposure.settings.partition_by != "as_of_date":
+        return {}
+    rows = connection.execute(
+        f"select as_of_date, {', '.join(VERSIONS)} from personas.persona_dates"
+    ).fetchall()
+    return {row[0]: dict(zip(VERSIONS, row[1:], strict=True)) for row in rows}
 
 
 def _add_publication(

@@ -8,6 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 from reference.definitions import Row
@@ -89,6 +90,58 @@ def _divergence(now: Counter[Any], before: Counter[Any]) -> Row:
         "expected_by_chance": (len(bins) - 1) * sizes,
         "chance_limit": limit,
     }
+
+
+# --- shifts ---------------------------------------------------------------------------------------
+
+
+def persona_shifts(tables: Tables, past: int) -> list[Row]:
+    """personas.persona_shifts without its version."""
+    listed = sorted(row["as_of_date"] for row in tables["personas.persona_dates"])
+    counts: dict[date, Counter[str]] = defaultdict(Counter)
+    for row in tables["personas.persona_choices"]:
+        counts[row["as_of_date"]][row["persona"]] += 1
+    found = []
+    for number, as_of_date in enumerate(listed):
+        compared = [day for day in listed[max(0, number - past - 1) : number + 1] if counts[day]]
+        if as_of_date not in compared:
+            continue
+        sizes = [counts[day].total() for day in compared]
+        growths = [math.log(new / old) for old, new in pairwise(sizes)]
+        for persona in {one for day in compared for one in counts[day]}:
+            shares = [counts[day][persona] / counts[day].total() for day in compared]
+            moves = [new - old for old, new in pairwise(shares)]
+            row = {
+                "as_of_date": as_of_date,
+                "persona": persona,
+                "viewers": counts[as_of_date][persona],
+                "audience": sizes[-1],
+                "share": shares[-1],
+                **dict.fromkeys(
+                    ("previous_as_of_date", "previous_viewers", "previous_audience",
+                     "share_change", "deviations", "audience_deviations")
+                ),
+            }  # fmt: skip
+            if moves:
+                before = compared[-2]
+                row["previous_as_of_date"] = before
+                row["previous_viewers"] = counts[before][persona]
+                row["previous_audience"] = sizes[-2]
+                row["share_change"] = moves[-1]
+            if len(moves) == past + 1:
+                both = counts[before][persona] + counts[as_of_date][persona] + 1
+                share = both / (sizes[-1] + sizes[-2] + 2)
+                chance = 1 / sizes[-1] + 1 / sizes[-2]
+                row["deviations"] = _deviations(moves, share * (1 - share) * chance)
+                row["audience_deviations"] = _deviations(growths, chance)
+            found.append(row)
+    return found
+
+
+def _deviations(moves: Sequence[float], chance: float) -> float:
+    """The last move, in standard deviations of the earlier ones and of chance."""
+    past = sum(move**2 for move in moves[:-1]) / (len(moves) - 1)
+    return moves[-1] / math.sqrt(past + chance)
 
 
 # --- the comparison of the methods --------------------------------------------------------------
