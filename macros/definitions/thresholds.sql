@@ -18,6 +18,11 @@
             'is': 'the least watch time of a content on a day to count as watched',
             'unit': 'seconds',
         },
+        'max_clock_ahead_hours': {
+            'minimum': 0, 'maximum': 8760, 'fractions': true,
+            'is': 'how far behind the load an event may lie in the future; later ones are rejected',
+            'unit': 'hours',
+        },
         'lookback_days': {
             'minimum': 168,
             'is': 'how far back an evaluation date looks; at least twice the longest window',

@@ -9,8 +9,9 @@ select
     content_id,
     event_type,
     occurred_at,
-    -- a negative, infinite or absurd (30 years) watch time becomes null
-    case when watch_seconds >= 0 and watch_seconds < 1e9 then watch_seconds end as watch_seconds,
+    has_time,
+    watch_seconds,
+    unreadable_seconds is not null as has_unreadable_seconds,
     event_count,
     device
 from events

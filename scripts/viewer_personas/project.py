@@ -6,6 +6,7 @@ own settings are in a folder of the service:
     sources.yml               where events, contents and users come from
     vars.yml                  thresholds that differ from their defaults
     seeds/event_types.csv     what the service's event types mean
+    seeds/content_types.csv   what its content types mean
     seeds/personas.csv        the personas, and their words
     seeds/persona_rules.csv   the rules
 
@@ -33,7 +34,7 @@ PACKAGED = INSIDE if INSIDE.is_dir() else CHECKOUT
 """The dbt project as it is shipped."""
 
 HIDDEN = ".personas"
-OWN_SEEDS = ("event_types", "personas", "persona_rules")
+OWN_SEEDS = ("event_types", "content_types", "personas", "persona_rules")
 LINKED = ("macros", "models", "tests", "profiles", "selectors.yml")
 SOURCES = """\
 # Where events, contents and users come from. Paths are relative to this file; secrets come from

@@ -1,9 +1,5 @@
 with contents as (
-    select
-        *,
-        case when content_type = 'episode' then coalesce(series_id, content_id) else content_id end
-            as title_id
-    from {{ ref('stg_contents') }}
+    select * from {{ ref('stg_contents') }}
 ),
 
 title_tags as (

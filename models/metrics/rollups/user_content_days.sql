@@ -19,6 +19,7 @@ user_content_days as (
         {% endfor -%}
         cast(sum(event_count) as bigint) as event_count,
         {{ exact_sum('watch_seconds') }} as watch_seconds,
+        cast(sum(unreadable_events) as bigint) as unreadable_events,
         min(first_at) as first_at,
         max(last_at) as last_at
     from user_content_hours
@@ -35,9 +36,12 @@ select
     {% endfor -%}
     user_content_days.event_count,
     user_content_days.watch_seconds,
+    user_content_days.unreadable_events,
     case
+        when user_content_days.watch_seconds >= {{ var('min_watch_seconds') }} then true
+        when user_content_days.unreadable_events > 0 then null
         when user_content_days.watch_seconds is null then user_content_days.watch_interactions > 0
-        else user_content_days.watch_seconds >= {{ var('min_watch_seconds') }}
+        else false
     end as is_watched,
     user_content_days.first_at,
     user_content_days.last_at,

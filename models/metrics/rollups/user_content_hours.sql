@@ -88,6 +88,8 @@ quarters as (
             end as counted_at,
             cast(sum(events.event_count) as bigint) as event_count,
             {{ exact_sum('events.watch_seconds') }} as watch_seconds,
+            sum(case when events.has_unreadable_seconds then events.event_count else 0 end)
+                as unreadable_events,
             min(events.occurred_at) as first_at,
             max(events.occurred_at) as last_at
         from {{ ref('stg_events') }} as events
@@ -144,7 +146,11 @@ user_content_hours as (
         content_id,
         interaction,
         cast(sum(event_count) as bigint) as event_count,
-        {{ exact_sum('watch_seconds') }} as watch_seconds,
+        -- only watching takes watch time: a trailer or a click with seconds is none
+        {{ exact_sum("case when interaction = 'watch' then watch_seconds end") }} as watch_seconds,
+        cast(
+            sum(case when interaction = 'watch' then unreadable_events else 0 end) as bigint
+        ) as unreadable_events,
         min(first_at) as first_at,
         max(last_at) as last_at
     from localised
@@ -160,6 +166,7 @@ select
     user_content_hours.interaction,
     user_content_hours.event_count,
     user_content_hours.watch_seconds,
+    user_content_hours.unreadable_events,
     user_content_hours.first_at,
     user_content_hours.last_at,
     source_dates.input_version

@@ -76,7 +76,7 @@ def write_fields(
     connection.execute(
         f"""
         create or replace table raw.{TABLES[table]} as
-        select _id, {selected}, unreadable_fields from field_values
+        select _id, {selected}, unreadable_fields, updated_at from field_values
         """
     )
     profiles = [
@@ -135,7 +135,7 @@ def _texts(table: str, settings: Any, mapped: dict[str, Any]) -> str:
         selected.append(f"{values[0].json_type} as {quoted(f'{name}: type')}")
     where = settings.where if settings else {}
     wanted = conditions(where, {path: document_value(path).plain for path in where})
-    return f"select _id, {', '.join(selected)} from raw.{table} where {wanted}"
+    return f"select _id, updated_at, {', '.join(selected)} from raw.{table} where {wanted}"
 
 
 def _typed(name: str, field: Any, constant: str | None) -> str:
