@@ -15,7 +15,7 @@ import duckdb
 import yaml
 
 from viewer_personas import checks
-from viewer_personas.database.connection import connect
+from viewer_personas.database.connection import connect, memory_limit
 from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
@@ -229,6 +229,7 @@ def _environment(database: Path) -> Iterator[None]:
     """What profiles.yml and dbt read from the environment; put back what was there."""
     settings = {
         "PERSONAS_DATABASE": str(database.resolve()),
+        "PERSONAS_MEMORY_LIMIT": memory_limit(),
         # they take a second of each build and are not used
         "DBT_WRITE_JSON": os.environ.get("DBT_WRITE_JSON", "false"),
         "DBT_LOG_LEVEL_FILE": os.environ.get("DBT_LOG_LEVEL_FILE", "info"),

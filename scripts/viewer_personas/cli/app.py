@@ -16,12 +16,13 @@ from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary, parsed
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
+from viewer_personas.cli.ending import status_of
 from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
 from viewer_personas.database.parquet import check_directory, land
 from viewer_personas.demo import detection, recovery
 from viewer_personas.demo import service as demo_service
-from viewer_personas.errors import InputError, PersonasError
+from viewer_personas.errors import InputError
 from viewer_personas.export.export import Target, target_of
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
@@ -267,11 +268,7 @@ def demo(
 
 def main() -> None:
     """Run the command; an error that a person can act on is one message and its exit status."""
-    try:
-        app()
-    except PersonasError as error:
-        text.print_error(error)
-        sys.exit(error.exit_status)
+    sys.exit(status_of(app))
 
 
 # --- the steps ---------------------------------------------------------------------------------

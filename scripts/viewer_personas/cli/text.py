@@ -4,11 +4,10 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -24,8 +23,18 @@ from viewer_personas.rules.explain import Clause, Explanation, WhyNot
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
 
+
 # Results go to standard output, progress and errors to standard error.
-console = Console(highlight=False)
+class _Output(Console):
+    """Standard output; a reader that has seen enough, such as `head`, is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise SystemExit(0)
+
+
+console = _Output(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
 
@@ -53,7 +62,7 @@ def progress(step: str) -> Iterator[Report]:
 
 def print_results(in_json: bool, results: dict[str, Any], lines: list[Any]) -> None:
     if in_json:
-        typer.echo(as_json(results))
+        console.print(as_json(results), markup=False, soft_wrap=True)
         return
     for line in lines:
         console.print(line, soft_wrap=isinstance(line, str))
@@ -73,6 +82,12 @@ def _as_json(value: Any) -> Any:
 def print_error(error: PersonasError) -> None:
     """One message on standard error."""
     progress_console.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+
+
+def print_interrupted() -> None:
+    progress_console.print(
+        "Interrupted. What was finished is kept; run the same command again to go on."
+    )
 
 
 def load_lines(summary: LoadSummary) -> str:

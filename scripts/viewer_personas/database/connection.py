@@ -1,6 +1,7 @@
 """Opening the DuckDB file with the settings that every step shares."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +14,18 @@ from viewer_personas.database.sql import literal, quoted
 from viewer_personas.errors import InputError, Unreachable
 
 DEFAULT_DATABASE = Path("viewer_personas.duckdb")
+_OF_THE_SYSTEM = ("Permission denied", "Read-only file system", "No space left", "Too many open")
 
 
 def memory_limit() -> str:
-    """The memory that DuckDB may use, the same for the loader, dbt and the exporter."""
-    return os.environ.get("PERSONAS_MEMORY_LIMIT", "4GB")
+    """The memory that DuckDB may use, the same for the loader, dbt and the exporter.
+
+    Raises `InputError` if PERSONAS_MEMORY_LIMIT is no size.
+    """
+    limit = os.environ.get("PERSONAS_MEMORY_LIMIT") or "4GB"
+    if not re.fullmatch(r"(\d+([.]\d+)?) ?([KMGT]i?B|%)", limit, re.IGNORECASE):
+        raise InputError("PERSONAS_MEMORY_LIMIT: not a size; write it like 4GB, 512MB or 60%")
+    return limit
 
 
 @contextmanager
@@ -30,7 +38,10 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
     if read_only and not database.exists():
         raise InputError(f"{database}: no such database. Run `personas run` first.")
     database.parent.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect()
+    # no extension is ever downloaded: a file that DuckDB would need one for is no database of ours
+    connection = duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    )
     try:
         connection.execute(f"set temp_directory = {literal(f'{database}.tmp')}")
         connection.execute("set TimeZone = 'UTC'")
@@ -79,9 +90,14 @@ def attach(
     mode = " (read_only)" if read_only else ""
     try:
         connection.execute(f"attach {literal(database)} as {quoted(name)}{mode}")
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
+    except duckdb.Error as error:
+        first_line = str(error).splitlines()[0]
+        if "lock" in first_line.lower():
             raise Unreachable(
                 f"{database}: another process has this database open. Wait for it, then run again."
             ) from error
-        raise InputError(f"{database}: cannot be opened as a DuckDB file: {error}") from error
+        if any(word in first_line for word in _OF_THE_SYSTEM):
+            raise Unreachable(f"{database}: {first_line}") from error
+        # DuckDB looks for an extension that could read a file of another kind
+        why = "it is of another kind" if "extension" in first_line else first_line
+        raise InputError(f"{database}: cannot be opened as a DuckDB file: {why}") from error

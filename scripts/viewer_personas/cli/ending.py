@@ -1,0 +1,74 @@
+"""How a command ends: whatever a user can cause is one message and an exit status."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import duckdb
+
+from viewer_personas.cli import text
+from viewer_personas.errors import PersonasError, Unreachable
+
+
+def status_of(command: Callable[[], object]) -> int:
+    """Run the command and return its exit status; print a message if it ends early.
+
+    Ctrl-C and SIGTERM end it with 130 and 143, whatever DuckDB or dbt make of them. A disk that is
+    full, a file that may not be written and memory that does not suffice end it with 3. Errors that
+    nobody foresaw are raised: their traceback is for a bug report.
+    """
+    error: BaseException | None = None
+    with _stopped_by_signals() as received:
+        try:
+            command()
+        except BaseException as raised:
+            error = raised
+    if error is None:
+        return 0
+    if received:
+        text.print_interrupted()
+        return 128 + received[0]
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    told = error if isinstance(error, PersonasError) else _of_the_machine(error)
+    if told is None:
+        raise error
+    text.print_error(told)
+    return told.exit_status
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """Both signals raise KeyboardInterrupt; yields those that came. DuckDB makes a RuntimeError of
+    it, at the end of the piece of the query that it is computing."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _of_the_machine(error: BaseException) -> PersonasError | None:
+    """The message about a disk, a file or memory; None for any other error."""
+    kept = "What was finished is kept; run the same command again."
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return Unreachable(f"{place}{error.strerror or error}. {kept}")
+    first_line = next(iter(str(error).splitlines()), "")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Unreachable(
+            f"{first_line}. Raise PERSONAS_MEMORY_LIMIT, or lower the vars events_at_once and"
+            f" viewer_days_at_once. {kept}"
+        )
+    broken = (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)
+    if isinstance(error, broken):
+        return Unreachable(f"the database or a file beside it: {first_line}. {kept}")
+    return None

@@ -1,0 +1,171 @@
+"""How commands end: interrupted, out of disk or memory, or with nobody reading any more."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from viewer_personas.cli.ending import status_of
+from viewer_personas.database.connection import connect
+from viewer_personas.errors import CheckFailed, InputError, PersonasError, Unreachable
+
+RUNS = "print('running', flush=True)"
+# What the signal meets: DuckDB turns it into a RuntimeError, others take it for an error of theirs.
+MEETS = {
+    "python": f"import time; {RUNS}; time.sleep(60)",
+    "duckdb": f"import duckdb; {RUNS}; duckdb.execute('select sum(sin(i)) from"
+    " range(1000000000000) numbers(i)')",
+    "a_step_that_makes_another_error_of_it": f"""
+import time
+from viewer_personas.errors import InputError
+try:
+    {RUNS}; time.sleep(60)
+except KeyboardInterrupt as error:
+    raise InputError('') from error
+""",
+}
+
+
+def ended_by(number: int, body: str) -> subprocess.CompletedProcess[str]:
+    program = f"""
+import sys
+from viewer_personas.cli.ending import status_of
+def command():
+    exec({body!r})
+sys.exit(status_of(command))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout and process.stdout.readline() == "running\n"
+        time.sleep(0.5)  # into the query
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("meets", MEETS)
+def test_a_signal_ends_a_command_with_one_message(number: int, status: int, meets: str) -> None:
+    ended = ended_by(number, MEETS[meets])
+    assert ended.returncode == status
+    messages = [line for line in ended.stderr.splitlines() if "nanobind" not in line]
+    assert messages[0].startswith("Interrupted."), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (CheckFailed("a check"), 1, "Error: a check"),
+        (InputError("an input"), 2, "Error: an input"),
+        (Unreachable("a server"), 3, "Error: a server"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.parquet"), 3, "a.parquet: No space"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "x"), 3, "x: Permission denied"),
+        (duckdb.IOException("IO Error: Could not write file\nmore"), 3, "Could not write file."),
+        (duckdb.OutOfMemoryException("Out of Memory Error"), 3, "PERSONAS_MEMORY_LIMIT"),
+    ],
+)
+def test_what_a_user_can_act_on_is_one_message(
+    error: Exception, status: int, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise error
+
+    assert status_of(command) == status
+    shown = " ".join(capfd.readouterr().err.split())
+    assert message in shown
+    assert "more" not in shown
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        status_of(lambda: 1 // 0)
+
+
+def test_handlers_of_signals_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert status_of(lambda: None) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure() -> None:
+    program = """
+import sys
+from viewer_personas.cli import text
+from viewer_personas.cli.ending import status_of
+def command():
+    for in_json in (False, True):
+        text.print_results(in_json, {"rows": ["x" * 100] * 10000}, ["y" * 100] * 10000)
+sys.exit(status_of(command))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+    assert "Traceback" not in process.stderr.read()
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["abc", "1GB'; select 1; --", "4", "-1GB", "4GB 4GB", "GB"])
+def test_a_memory_limit_that_is_no_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setenv("PERSONAS_MEMORY_LIMIT", limit)
+    with (
+        pytest.raises(InputError, match="PERSONAS_MEMORY_LIMIT: not a size"),
+        connect(tmp_path / "new.duckdb"),
+    ):
+        pass
+    assert not (tmp_path / "new.duckdb").exists()
+
+
+@pytest.mark.parametrize("limit", ["", "1GB", "1.5 GiB", "900MB", "20%"])
+def test_a_memory_limit_is_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setenv("PERSONAS_MEMORY_LIMIT", limit)
+    with connect(tmp_path / "new.duckdb") as connection:
+        assert connection.execute("select 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"SQLite format 3\0" + b"\0" * 4080, b"text", b"PAR1" * 100, b"\0" * 20000],
+    ids=["sqlite", "text", "parquet", "zeros"],
+)
+def test_a_file_that_is_no_database_of_ours_is_one_message(tmp_path: Path, content: bytes) -> None:
+    database = tmp_path / "other.duckdb"
+    database.write_bytes(content)
+    with pytest.raises(InputError) as caught, connect(database):
+        pass
+    assert str(caught.value).startswith(f"{database}: cannot be opened as a DuckDB file")
+    assert len(str(caught.value).splitlines()) == 1
+    assert "extension" not in str(caught.value).lower()
+    assert database.read_bytes() == content
+
+
+def test_a_truncated_database_is_one_message(tmp_path: Path) -> None:
+    database = tmp_path / "ours.duckdb"
+    with connect(database) as connection:
+        connection.execute("create table numbers as select range as i from range(1000000)")
+    whole = database.read_bytes()
+    for length in (1000, 5000, 9000, 13000, len(whole) // 2):
+        database.write_bytes(whole[:length])
+        with pytest.raises(PersonasError) as caught, connect(database):
+            pass
+        assert str(caught.value).startswith(f"{database}: "), length
