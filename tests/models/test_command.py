@@ -45,7 +45,12 @@ def test_an_interrupted_build_is_one_message_and_goes_on(
 ) -> None:
     database = tmp_path / "personas.duckdb"
     shutil.copy(demo / "personas.duckdb", database)
-    command = [Path(sys.executable).parent / "personas", "build", "--database", str(database)]
+    command = [
+        str(Path(sys.executable).with_name("personas")),
+        "build",
+        "--database",
+        str(database),
+    ]
     process = subprocess.Popen(
         [*command, "--full-refresh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
