@@ -15,7 +15,7 @@ import duckdb
 import yaml
 
 from viewer_personas import checks
-from viewer_personas.database.connection import connect, memory_limit
+from viewer_personas.database.connection import connect, interruptible, memory_limit
 from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
@@ -206,7 +206,7 @@ def invoke(
             report(event.data.description, event.data.index - 1, event.data.total)
 
     folder = project or PROJECT
-    with _environment(database):
+    with _environment(database), interruptible(_interrupt_dbt):
         try:
             result = dbtRunner(manifest=manifest, callbacks=[on_event]).invoke(
                 [
@@ -217,11 +217,23 @@ def invoke(
             )
         finally:
             DuckDBConnectionManager.close_all_connections()
+    if isinstance(result.exception, KeyboardInterrupt):
+        raise result.exception
     if result.exception:
         raise InputError(_first_words(str(result.exception)))
     if arguments[0] == "parse":
         result.result.selectors = {}  # dbt cannot copy them; a run reads selectors.yml itself
     return result
+
+
+def _interrupt_dbt() -> None:
+    """Interrupt what dbt's threads ask DuckDB; dbt itself tries that once, and may miss."""
+    from dbt.adapters.factory import FACTORY
+
+    for adapter in list(FACTORY.adapters.values()):
+        for connection in list(adapter.connections.thread_connections.values()):
+            if connection.state == "open":
+                connection.handle.cursor().interrupt()
 
 
 @contextmanager

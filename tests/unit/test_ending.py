@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -15,17 +14,36 @@ from viewer_personas.cli.ending import status_of
 from viewer_personas.database.connection import connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError, Unreachable
 
+ENDLESS = "select sum(sin(i)) from range(1000000000000) numbers(i)"
 RUNS = "print('running', flush=True)"
-# What the signal meets: DuckDB turns it into a RuntimeError, others take it for an error of theirs.
+OPENED = f"""
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from viewer_personas.database.connection import connect
+with connect(Path(':memory:')) as connection:
+    query = lambda: connection.execute({ENDLESS!r})
+"""
+# What the signal meets: DuckDB turns it into a RuntimeError, others take it for an error of theirs,
+# or nobody hears it: DuckDB sometimes does not, and a thread never does.
 MEETS = {
-    "python": f"import time; {RUNS}; time.sleep(60)",
-    "duckdb": f"import duckdb; {RUNS}; duckdb.execute('select sum(sin(i)) from"
-    " range(1000000000000) numbers(i)')",
+    "python": f"import time; {RUNS}; time.sleep(600)",
+    "a_query": f"{OPENED}    {RUNS}; query()",
+    "a_query_after_it_was_lost": f"""{OPENED}
+    import time
+    try:
+        {RUNS}; time.sleep(600)
+    except KeyboardInterrupt:
+        query()
+""",
+    "a_query_of_a_thread": f"""{OPENED}
+    with ThreadPoolExecutor(1) as threads:
+        {RUNS}; threads.submit(query).result()
+""",
     "a_step_that_makes_another_error_of_it": f"""
 import time
 from viewer_personas.errors import InputError
 try:
-    {RUNS}; time.sleep(60)
+    {RUNS}; time.sleep(600)
 except KeyboardInterrupt as error:
     raise InputError('') from error
 """,
@@ -37,7 +55,7 @@ def ended_by(number: int, body: str) -> subprocess.CompletedProcess[str]:
 import sys
 from viewer_personas.cli.ending import status_of
 def command():
-    exec({body!r})
+    exec({body!r}, {{}})
 sys.exit(status_of(command))
 """
     process = subprocess.Popen(
@@ -45,9 +63,8 @@ sys.exit(status_of(command))
     )
     try:
         assert process.stdout and process.stdout.readline() == "running\n"
-        time.sleep(0.5)  # into the query
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -112,10 +129,13 @@ sys.exit(status_of(command))
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout and process.stderr
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(timeout=30) == 0
-    assert "Traceback" not in process.stderr.read()
+    try:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=300) == 0
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
 
 
 # --- the database ---------------------------------------------------------------------------------

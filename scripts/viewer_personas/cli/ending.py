@@ -1,6 +1,8 @@
 """How a command ends: whatever a user can cause is one message and an exit status."""
 
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -8,7 +10,10 @@ from types import FrameType
 import duckdb
 
 from viewer_personas.cli import text
+from viewer_personas.database.connection import interrupt_queries
 from viewer_personas.errors import PersonasError, Unreachable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def status_of(command: Callable[[], object]) -> int:
@@ -40,20 +45,52 @@ def status_of(command: Callable[[], object]) -> int:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[list[int]]:
-    """Both signals raise KeyboardInterrupt; yields those that came. DuckDB makes a RuntimeError of
-    it, at the end of the piece of the query that it is computing."""
+    """Both signals raise KeyboardInterrupt and, as long as the command goes on, interrupt what
+    DuckDB computes; yields those that came."""
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        yield received
+        with _queries_interrupted():
+            yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _queries_interrupted() -> Iterator[None]:
+    """From the first signal on, a thread interrupts all queries once a second.
+
+    The handler above is not enough: it waits for a query of the main thread, and what it raises
+    there can get lost in DuckDB, or in a library that takes it for an error of a step. What Python
+    itself writes to a socket when a signal comes waits for nothing.
+    """
+    ours, of_python = socket.socketpair()
+    of_python.setblocking(False)
+    before = signal.set_wakeup_fd(of_python.fileno(), warn_on_full_buffer=False)
+    has_ended = threading.Event()
+
+    def watch() -> None:
+        while (number := ours.recv(1)) and number[0] not in SIGNALS:
+            pass
+        while not has_ended.wait(1):
+            interrupt_queries()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        signal.set_wakeup_fd(before)
+        of_python.close()
+        watcher.join()
+        ours.close()
 
 
 def _of_the_machine(error: BaseException) -> PersonasError | None:

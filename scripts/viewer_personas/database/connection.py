@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,8 @@ from viewer_personas.errors import InputError, Unreachable
 
 DEFAULT_DATABASE = Path("viewer_personas.duckdb")
 _OF_THE_SYSTEM = ("Permission denied", "Read-only file system", "No space left", "Too many open")
+_INTERRUPTS: list[Callable[[], object]] = []
+_INTERRUPTS_LOCK = threading.RLock()
 
 
 def memory_limit() -> str:
@@ -50,9 +53,30 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
         connection.execute("set enable_progress_bar = false")
         attach(connection, database, read_only=read_only)
         connection.execute("use opened_database.main")
-        yield connection
+        with interruptible(connection.interrupt):
+            yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def interruptible(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Let `interrupt_queries` call `interrupt` from another thread, until the block ends."""
+    with _INTERRUPTS_LOCK:
+        _INTERRUPTS.append(interrupt)
+    try:
+        yield
+    finally:
+        with _INTERRUPTS_LOCK:
+            _INTERRUPTS.remove(interrupt)
+
+
+def interrupt_queries() -> None:
+    """Interrupt the queries of all open connections: each ends with an error."""
+    with _INTERRUPTS_LOCK:
+        for interrupt in _INTERRUPTS:
+            with suppress(Exception):  # a connection that is closing has no query to interrupt
+                interrupt()
 
 
 @contextmanager
