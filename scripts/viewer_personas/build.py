@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import yaml
 
 from viewer_personas import checks
 from viewer_personas.database.connection import connect, interruptible, memory_limit
@@ -20,6 +19,7 @@ from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.project import PACKAGED, work_folder
+from viewer_personas.yaml_text import read_yaml
 
 # Importing dbt takes seconds, which `personas explain` should not have to wait for.
 if TYPE_CHECKING:
@@ -263,8 +263,8 @@ def _environment(database: Path) -> Iterator[None]:
 
 def default_variables(project: Path) -> dict[str, Any]:
     """The vars of dbt_project.yml with their default values."""
-    settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    variables: dict[str, Any] = settings["vars"]
+    file = project / "dbt_project.yml"
+    variables: dict[str, Any] = read_yaml(file.read_text(encoding="utf-8"), str(file))["vars"]
     return variables
 
 
@@ -273,10 +273,7 @@ def variables_of(variables: str | None) -> dict[str, Any]:
     known = default_variables(PROJECT)
     if not variables:
         return known
-    try:
-        given = yaml.safe_load(variables)
-    except yaml.YAMLError as error:
-        raise InputError(f"--vars is not valid YAML: {_first_words(str(error))}") from error
+    given = read_yaml(variables, "--vars")
     if not isinstance(given, dict):
         raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
     for name in given:

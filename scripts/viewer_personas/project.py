@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from viewer_personas.errors import InputError
+from viewer_personas.yaml_text import read_yaml
 
 INSIDE = Path(__file__).parent / "dbt"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -169,9 +170,9 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        own = read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(own, dict):
         raise InputError(f"{path}: expected lines such as `lookback_days: 200`")
     for name in own:

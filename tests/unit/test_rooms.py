@@ -10,6 +10,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 # From the lowest floor up. A package is one room; so is a module beside them.
 FLOORS = (
     {"errors"},
+    {"yaml_text"},
     {"config", "database", "project", "summary"},
     {"checks", "druid"},
     {"build", "sources"},
