@@ -19,6 +19,7 @@ from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.project import PACKAGED, work_folder
+from viewer_personas.thresholds import check_thresholds
 from viewer_personas.yaml_text import read_yaml
 
 # Importing dbt takes seconds, which `personas explain` should not have to wait for.
@@ -269,17 +270,22 @@ def default_variables(project: Path) -> dict[str, Any]:
 
 
 def variables_of(variables: str | None) -> dict[str, Any]:
-    """All vars, with --vars applied. Raises `InputError` if these are invalid YAML or unknown."""
-    known = default_variables(PROJECT)
-    if not variables:
-        return known
-    given = read_yaml(variables, "--vars")
-    if not isinstance(given, dict):
-        raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
-    for name in given:
-        if name not in known:
-            raise InputError(f"--vars: unknown variable {name}; known are {', '.join(known)}")
-    return {**known, **given}
+    """All vars, with --vars applied.
+
+    Raises `InputError` if these are invalid YAML or unknown, or a var is out of its range.
+    """
+    values = default_variables(PROJECT)
+    if variables:
+        given = read_yaml(variables, "--vars")
+        if not isinstance(given, dict):
+            raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
+        for name in given:
+            if name not in values:
+                known = ", ".join(values)
+                raise InputError(f"--vars: unknown variable {name}; known are {known}")
+        values |= given
+    check_thresholds(values, PROJECT)
+    return values
 
 
 def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:

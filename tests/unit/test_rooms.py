@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 FLOORS = (
     {"errors"},
     {"yaml_text"},
-    {"config", "database", "project", "summary"},
+    {"config", "database", "project", "summary", "thresholds"},
     {"checks", "druid"},
     {"build", "sources"},
     {"export", "prune", "rules"},

@@ -13,7 +13,7 @@ import duckdb
 import typer
 
 from viewer_personas import build as build_step
-from viewer_personas.build import BuildSummary, parsed
+from viewer_personas.build import BuildSummary, parsed, variables_of
 from viewer_personas.build import build as run_build
 from viewer_personas.cli import options, text
 from viewer_personas.cli.ending import status_of
@@ -30,8 +30,8 @@ from viewer_personas.project import init as write_settings
 from viewer_personas.project import new_vars
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
-from viewer_personas.rules.catalogue import CASUAL, as_rules, read_seed, seed_path, shown_path
-from viewer_personas.rules.check import check_population, check_rules
+from viewer_personas.rules.catalogue import CASUAL, as_rules, seed_path, shown_path
+from viewer_personas.rules.check import check_files, check_population, refuse_wrong_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
@@ -105,6 +105,7 @@ def build(
     as_json: options.Json = False,
 ) -> None:
     """Build metrics and personas; rebuilds only partitions with changed inputs or definitions."""
+    _check(variables)
     summary = _build(database, full_refresh, all_tests, variables)
     text.print_results(as_json, {"build": summary}, [text.build_lines(summary)])
 
@@ -193,15 +194,12 @@ def rules_check(
     """Report problems in the rules, row by row; exit with 1 if there is an error."""
     rules_file = rules or seed_path("persona_rules")
     personas_file = personas or seed_path("personas")
-    rule_rows = read_seed("persona_rules", rules_file)
-    persona_rows = read_seed("personas", personas_file)
-    names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
-    findings = check_rules(rule_rows, persona_rows, **names)
+    findings, rule_rows, persona_rows = check_files(rules_file, personas_file)
     errors = [finding for finding in findings if finding.level == "error"]
     if database and not errors:
         with connect(database, read_only=True) as connection:
             findings += check_population(
-                connection, as_rules(rule_rows), rules_file=names["rules_file"]
+                connection, as_rules(rule_rows), rules_file=shown_path(rules_file)
             )
     counts = {"errors": len(errors), "warnings": len(findings) - len(errors)}
     checked = f"{len(rule_rows)} clauses of {len(persona_rows)} personas"
@@ -304,6 +302,12 @@ def _load(
         )
 
 
+def _check(variables: str | None) -> None:
+    """Raise `InputError` for vars or rules with which a build would fail, before anything runs."""
+    variables_of(variables)
+    refuse_wrong_rules()
+
+
 def _build(
     database: Path, full_refresh: bool, all_tests: bool, variables: str | None
 ) -> BuildSummary:
@@ -333,6 +337,7 @@ def _run(
     to: str,
     exports: Path | None,
 ) -> tuple[dict[str, Any], list[Any]]:
+    _check(variables)
     read_sources = _reader(sources)
     target = _target(read_sources, database, to, exports)
     loaded = _load(read_sources, database, since, until)

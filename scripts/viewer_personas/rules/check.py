@@ -68,6 +68,23 @@ def read_rules(project: Path | None = None) -> Alternatives:
     return by_alternative(as_rules(rows))
 
 
+def refuse_wrong_rules() -> None:
+    """Raise `InputError` with what `personas rules check` calls an error, before a build."""
+    findings, _, _ = check_files(seed_path("persona_rules"), seed_path("personas"))
+    refuse_errors(findings, "The rules are wrong, and nothing was built:")
+
+
+def check_files(rules: Path, personas: Path) -> tuple[list[Finding], list[Row], list[Row]]:
+    """All problems of the two files by themselves, and the rows of both.
+
+    Raises `InputError` if a file cannot be read, or lacks a column or has an unknown one.
+    """
+    rule_rows = read_seed("persona_rules", rules)
+    persona_rows = read_seed("personas", personas)
+    names = {"rules_file": shown_path(rules), "personas_file": shown_path(personas)}
+    return check_rules(rule_rows, persona_rows, **names), rule_rows, persona_rows
+
+
 def refuse_errors(findings: list[Finding], heading: str) -> None:
     """Raise `InputError` with the first errors among the findings, if there is one."""
     errors = [finding for finding in findings if finding.level == "error"]
