@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache
@@ -15,8 +14,7 @@ import typer
 from viewer_personas import build as build_step
 from viewer_personas.build import BuildSummary, parsed, variables_of
 from viewer_personas.build import build as run_build
-from viewer_personas.cli import options, text
-from viewer_personas.cli.ending import status_of
+from viewer_personas.cli import ending, options, text
 from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
 from viewer_personas.database.parquet import check_directory, land
@@ -51,15 +49,22 @@ app.add_typer(rules_app, name="rules")
 
 
 @app.callback()
-def personas(version: options.Version = False) -> None:
+def personas(
+    version: options.Version = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
     """Explainable viewer personas from the raw events of a streaming service."""
+    if quiet and verbose:
+        raise InputError("--quiet and --verbose: choose one")
+    text.show_progress("quiet" if quiet else "verbose" if verbose else "auto")
 
 
 @app.command()
 def init(folder: options.InitFolder) -> None:
     """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
     written, kept = write_settings(folder)
-    typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
+    text.print_lines(text.init_lines(folder, written, kept, new_vars(folder)))
 
 
 @app.command()
@@ -230,7 +235,7 @@ def rules_diff_command(
         found = rules_diff(
             database, before, after, examples=examples, variables=variables, report=report
         )
-    typer.echo(writers[text_format](found))
+    text.print_lines([writers[text_format](found)])
 
 
 @app.command()
@@ -266,7 +271,7 @@ def demo(
 
 def main() -> None:
     """Run the command; an error that a person can act on is one message and its exit status."""
-    sys.exit(status_of(app))
+    ending.run(app)
 
 
 # --- the steps ---------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
 """How a command ends: whatever a user can cause is one message and an exit status."""
 
+import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 import duckdb
 
@@ -14,6 +17,18 @@ from viewer_personas.database.connection import interrupt_queries
 from viewer_personas.errors import PersonasError, Unreachable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(command: Callable[[], object]) -> NoReturn:
+    """Run the command and end the process with its exit status."""
+    status = status_of(command)
+    if status <= 128:
+        sys.exit(status)
+    # At once: a thread that has not heard of the interrupt would keep the process waiting.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def status_of(command: Callable[[], object]) -> int:

@@ -98,6 +98,10 @@ Version = Annotated[
     bool,
     typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show progress as lines, on a terminal too.")
+]
 InitFolder = Annotated[
     Path, typer.Argument(help="The folder; existing files stay as they are.", metavar="DIR")
 ]
