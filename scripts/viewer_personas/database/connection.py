@@ -45,18 +45,18 @@ def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckD
     connection = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
-    try:
-        connection.execute(f"set temp_directory = {literal(f'{database}.tmp')}")
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute("set preserve_insertion_order = false")
-        connection.execute(f"set memory_limit = '{memory_limit()}'")
-        connection.execute("set enable_progress_bar = false")
-        attach(connection, database, read_only=read_only)
-        connection.execute("use opened_database.main")
-        with interruptible(connection.interrupt):
+    with interruptible(connection.interrupt):  # until it is closed: that waits for its queries
+        try:
+            connection.execute(f"set temp_directory = {literal(f'{database}.tmp')}")
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set preserve_insertion_order = false")
+            connection.execute(f"set memory_limit = '{memory_limit()}'")
+            connection.execute("set enable_progress_bar = false")
+            attach(connection, database, read_only=read_only)
+            connection.execute("use opened_database.main")
             yield connection
-    finally:
-        connection.close()
+        finally:
+            connection.close()
 
 
 @contextmanager
