@@ -9,9 +9,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
+from viewer_personas.cli.app import app
 from viewer_personas.cli.ending import status_of
-from viewer_personas.database.connection import connect
+from viewer_personas.database.connection import check_name, connect
 from viewer_personas.errors import CheckFailed, InputError, PersonasError, Unreachable
 
 ENDLESS = "select sum(sin(i)) from range(1000000000000) numbers(i)"
@@ -149,6 +151,21 @@ sys.exit(status_of(command))
         process.kill()
 
 
+def test_a_file_name_that_is_no_utf8_is_one_message(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsencode(tmp_path)
+    with open(folder + b"/caf\xe9.csv", "w") as file:
+        file.write("user_id,event_type,occurred_at\nann,play,2026-01-01T10:00:00Z\n")
+    (tmp_path / "sources.yml").write_text("events: {driver: files, path: '*.csv'}\n")
+    arguments = ["load", "--sources", str(tmp_path / "sources.yml")]
+    arguments += ["--database", str(tmp_path / "personas.duckdb")]
+    assert status_of(lambda: app(arguments, standalone_mode=False)) == 2
+    shown = capfd.readouterr().err
+    assert "caf�.csv: the name is no UTF-8" in shown
+    assert not (tmp_path / "personas.duckdb").exists()
+
+
 # --- the database ---------------------------------------------------------------------------------
 
 
@@ -200,3 +217,27 @@ def test_a_truncated_database_is_one_message(tmp_path: Path) -> None:
         with pytest.raises(PersonasError) as caught, connect(database):
             pass
         assert str(caught.value).startswith(f"{database}: "), length
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("it's.duckdb", 'a"b.duckdb', "x;y.duckdb", "a#b.duckdb", ":memory:", "raw.duckdb"),
+        *("RAW.db", "temp.duckdb", "system.duckdb", "main", "staging.x.duckdb", "..."),
+    ],
+)
+def test_a_name_with_which_a_build_would_fail_is_refused_at_load(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "events.csv").write_text("user_id,event_type,occurred_at\n")
+    (tmp_path / "sources.yml").write_text("events: {driver: files, path: events.csv}\n")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["load", "--sources", "sources.yml", "--database", name])
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith(f"{name}: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", "sources.yml"]
+
+
+@pytest.mark.parametrize("name", ["personas.duckdb", "a b.db", "ünï.x.duckdb", "-1", ".hidden"])
+def test_other_names_are_taken(name: str) -> None:
+    check_name(Path("it's; a folder") / name)

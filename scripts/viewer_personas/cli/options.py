@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from viewer_personas import build as build_step
-from viewer_personas.database.connection import DEFAULT_DATABASE
+from viewer_personas.database.connection import DEFAULT_DATABASE, check_name
 from viewer_personas.project import compose
 
 # --- of several commands -----------------------------------------------------------------------
@@ -25,6 +25,13 @@ def use_project(context: typer.Context, folder: Path | None) -> Path | None:
             "sources": str(folder / "sources.yml"),
         }
     return folder
+
+
+def usable_database(database: Path | None) -> Path | None:
+    """Refuse a name that only a later step would stumble over."""
+    if database:
+        check_name(database)
+    return database
 
 
 Project = Annotated[
@@ -50,7 +57,13 @@ Sources = Annotated[
     ),
 ]
 Database = Annotated[
-    Path, typer.Option("--database", envvar="PERSONAS_DATABASE", help="The DuckDB file.")
+    Path,
+    typer.Option(
+        "--database",
+        envvar="PERSONAS_DATABASE",
+        help="The DuckDB file.",
+        callback=usable_database,
+    ),
 ]
 Since = Annotated[
     datetime | None,
@@ -171,6 +184,7 @@ PopulationDatabase = Annotated[
     typer.Option(
         "--database",
         help="Also report clauses that hold for no viewer, or for all, in this database.",
+        callback=usable_database,
         show_default=False,
     ),
 ]

@@ -16,6 +16,7 @@ from viewer_personas.errors import InputError, Unreachable
 
 DEFAULT_DATABASE = Path("viewer_personas.duckdb")
 _OF_THE_SYSTEM = ("Permission denied", "Read-only file system", "No space left", "Too many open")
+_TAKEN = ("main", "raw", "staging", "system", "temp")
 _INTERRUPTS: list[Callable[[], object]] = []
 _INTERRUPTS_LOCK = threading.RLock()
 
@@ -29,6 +30,23 @@ def memory_limit() -> str:
     if not re.fullmatch(r"(\d+([.]\d+)?) ?([KMGT]i?B|%)", limit, re.IGNORECASE):
         raise InputError("PERSONAS_MEMORY_LIMIT: not a size; write it like 4GB, 512MB or 60%")
     return limit
+
+
+def check_name(database: Path) -> None:
+    """Raise `InputError` if a build could not use a database of this name.
+
+    DuckDB names the catalogue after the file, and dbt writes that name into its SQL.
+    """
+    catalogue = database.name.lstrip(".").split(".")[0].lower()
+    if not re.fullmatch(r"[\w .-]+", database.name) or not catalogue.strip():
+        raise InputError(
+            f"{database}: no name for a database; use letters, digits, spaces, and the signs . _ -"
+        )
+    if catalogue in _TAKEN:
+        raise InputError(
+            f"{database}: DuckDB or a schema has the name {catalogue}; choose another one for the"
+            " file, such as viewer_personas.duckdb"
+        )
 
 
 @contextmanager
