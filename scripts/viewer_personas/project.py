@@ -16,6 +16,7 @@ the package changes none of the service's files.
 
 import csv
 import difflib
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,10 +63,19 @@ users:
 
 
 def work_folder(project: Path) -> Path | None:
-    """Where dbt keeps its state between runs; None in a checkout, where it is target/."""
-    if project == INSIDE:
+    """Where dbt keeps its state between runs; None in a checkout, where it is target/.
+
+    A checkout that may not be written, and a package, leave it in the current folder or, if that
+    may not be written either, in the user's cache.
+    """
+    if project.parent.name == HIDDEN:
+        return project.parent
+    if project != INSIDE and os.access(project, os.W_OK):
+        return None
+    if os.access(Path.cwd(), os.W_OK):
         return Path.cwd() / HIDDEN
-    return project.parent if project.parent.name == HIDDEN else None
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "viewer-personas"
 
 
 def init(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -324,6 +324,15 @@ def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
         build(database)
 
 
+def test_dbt_show_shows_what_a_table_holds(database: Path) -> None:
+    """Not what the next build would add, which is nothing."""
+    with connect(database, read_only=True) as connection:
+        wanted = connection.execute("select count(*) from personas.drift").fetchone()
+    arguments = ["show", "--select", "drift", "--limit", "-1"]
+    shown = invoke(arguments, database, lambda *_: None).result.results[0].agate_table
+    assert (len(shown.rows),) == wanted != (0,)
+
+
 def test_the_windows_of_the_contract_are_those_of_the_models(project: Path) -> None:
     text = (project / "macros" / "formulas" / "windows.sql").read_text(encoding="utf-8")
     [lengths] = re.findall(r"macro window_lengths\(\) %}{{ return\((.+?)\) }}", text)

@@ -166,6 +166,38 @@ def test_a_file_name_that_is_no_utf8_is_one_message(
     assert not (tmp_path / "personas.duckdb").exists()
 
 
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [("", 0o600, 0o700), ("027", 0o640, 0o750), ("rw", None, None)]
+)
+def test_what_is_written_is_for_the_own_account_unless_a_umask_says_more(
+    tmp_path: Path, umask: str, file: int | None, folder: int | None
+) -> None:
+    (tmp_path / "events.csv").write_text(
+        "user_id,event_type,occurred_at\nann,play,2026-01-01T10:00:00Z\n"
+    )
+    (tmp_path / "sources.yml").write_text("events: {driver: files, path: events.csv}\n")
+    made = tmp_path / "made"
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", "from viewer_personas.cli.app import main; main()"),
+            *("load", "--to", "parquet", "--sources", str(tmp_path / "sources.yml")),
+            *("--database", str(made / "personas.duckdb")),
+        ],
+        env={**os.environ, "PERSONAS_UMASK": umask},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == (0 if file else 2), ended.stderr
+    if file:
+        paths = [made, *made.rglob("*")]
+        modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths}
+        assert modes == {(True, folder), (False, file)}
+    else:
+        assert "PERSONAS_UMASK: not a umask; write it like 027" in ended.stderr
+        assert not made.exists()
+
+
 # --- the database ---------------------------------------------------------------------------------
 
 

@@ -271,7 +271,12 @@ def demo(
 
 def main() -> None:
     """Run the command; an error that a person can act on is one message and its exit status."""
-    ending.run(app)
+
+    def command() -> None:
+        ending.use_umask()
+        app()
+
+    ending.run(command)
 
 
 # --- the steps ---------------------------------------------------------------------------------

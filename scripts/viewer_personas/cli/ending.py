@@ -1,6 +1,7 @@
 """How a command ends: whatever a user can cause is one message and an exit status."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ import duckdb
 
 from viewer_personas.cli import text
 from viewer_personas.database.connection import interrupt_queries
-from viewer_personas.errors import PersonasError, Unreachable
+from viewer_personas.errors import InputError, PersonasError, Unreachable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,6 +30,14 @@ def run(command: Callable[[], object]) -> NoReturn:
         with suppress(OSError):
             stream.flush()
     os._exit(status)
+
+
+def use_umask() -> None:
+    """What the command writes is for the account that runs it, unless PERSONAS_UMASK says more."""
+    mask = os.environ.get("PERSONAS_UMASK") or "077"
+    if not re.fullmatch("[0-7]{1,4}", mask):
+        raise InputError("PERSONAS_UMASK: not a umask; write it like 027")
+    os.umask(int(mask, 8))
 
 
 def status_of(command: Callable[[], object]) -> int:
