@@ -14,12 +14,11 @@ and macros, the service's seeds if it has them, and dbt_project.yml with its var
 the package changes none of the service's files.
 """
 
-import csv
 import difflib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import yaml
 
 from viewer_personas.errors import InputError
+from viewer_personas.seeds import parse_rows, read_file, seed_properties
 from viewer_personas.yaml_text import read_yaml
 
 INSIDE = Path(__file__).parent / "dbt"
@@ -158,7 +158,8 @@ def _compose(folder: Path) -> Path:
         own = folder.resolve() / "seeds" / path.name
         is_own = path.stem in OWN_SEEDS and own.exists()
         if is_own:
-            check_columns(str(own), _header(own), columns[path.stem]["config"]["column_types"])
+            wanted = columns[path.stem]["config"]["column_types"]
+            parse_rows(read_file(own, str(own)), str(own), list(wanted))
         _link(project / "seeds" / path.name, own if is_own else path)
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     written = project / "dbt_project.yml"
@@ -191,37 +192,6 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"{path}: unknown variable {name}{hint}")
     return own
-
-
-def seed_properties(project: Path) -> dict[str, dict[str, Any]]:
-    """What seeds.yml declares for each seed: columns, types, and which must not be empty."""
-    text = (project / "seeds" / "seeds.yml").read_text(encoding="utf-8")
-    return {seed["name"]: seed for seed in yaml.safe_load(text)["seeds"]}
-
-
-def check_columns(file: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
-    """Raise `InputError` that names each missing or unexpected column of a seed."""
-    missing = [name for name in wanted if name not in columns]
-    unknown = [name or "without a name" for name in columns if name not in wanted]
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    problems = [
-        f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        f" {'are' if len(names) > 1 else 'is'} {problem}"
-        for names, problem in ((missing, "missing"), (unknown, "unknown"), (repeated, "repeated"))
-        if names
-    ]
-    if problems:
-        raise InputError(
-            f"{file}: {'; '.join(problems)}; the first line must name {', '.join(wanted)}."
-        )
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [column.strip() for column in next(csv.reader(file), [])]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _vars_text() -> str:

@@ -11,8 +11,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 FLOORS = (
     {"errors"},
     {"yaml_text"},
-    {"config", "database", "project", "summary", "thresholds"},
-    {"checks", "druid"},
+    {"config", "database", "seeds", "summary", "thresholds"},
+    {"checks", "druid", "project"},
     {"build", "sources"},
     {"export", "prune", "rules"},
     {"demo"},

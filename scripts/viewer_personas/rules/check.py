@@ -19,7 +19,6 @@ from viewer_personas.rules.catalogue import (
     Alternatives,
     Metric,
     Persona,
-    Row,
     Rule,
     as_personas,
     as_rules,
@@ -33,6 +32,7 @@ from viewer_personas.rules.catalogue import (
     window_lengths,
 )
 from viewer_personas.rules.words import OPERATORS
+from viewer_personas.seeds import Row
 
 Level = Literal["error", "warning"]
 
