@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from viewer_personas import checks
-from viewer_personas.database.connection import connect, interruptible, memory_limit
+from viewer_personas.database.connection import (
+    connect,
+    interruptible,
+    is_of_the_machine,
+    memory_limit,
+)
 from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
-from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.project import PACKAGED, work_folder
 from viewer_personas.thresholds import check_thresholds
 from viewer_personas.yaml_text import read_yaml
@@ -312,6 +317,11 @@ def _collect(results: list["dbtRunnerResult"], summary: BuildSummary, database: 
             summary.warnings.append(message + _failing_rows(database, node.node.compiled_code))
         elif node.status == "pass":
             summary.checks_passed += 1
+    for failure in failures:
+        if is_of_the_machine(failure):
+            raise Unreachable(
+                f"{database}: {failure}. What was built before is kept; run the same command again."
+            )
     if failures:
         raise CheckFailed("dbt build failed:\n" + "\n".join(f"  {line}" for line in failures))
     if not all(result.success for result in results):

@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from viewer_personas import build as build_step
 from viewer_personas.cli.app import app
 from viewer_personas.cli.ending import status_of
 from viewer_personas.database.connection import check_name, connect
@@ -196,6 +199,51 @@ def test_what_is_written_is_for_the_own_account_unless_a_umask_says_more(
     else:
         assert "PERSONAS_UMASK: not a umask; write it like 027" in ended.stderr
         assert not made.exists()
+
+
+@pytest.mark.parametrize("kib", [50, 300, 2000])
+def test_a_disk_that_is_full_names_the_database_and_the_next_load_goes_on(
+    tmp_path: Path, kib: int
+) -> None:
+    events = [
+        f"user{i * 7919 % 50000},play,2026-01-{i % 28 + 1:02}T10:00:00Z" for i in range(100000)
+    ]
+    text = "\n".join(["user_id,event_type,occurred_at", *events])
+    (tmp_path / "events.csv").write_text(text + "\n")
+    (tmp_path / "sources.yml").write_text("events: {driver: files, path: events.csv}\n")
+    database = tmp_path / "personas.duckdb"
+    arguments = ["load", "--sources", str(tmp_path / "sources.yml"), "--database", str(database)]
+
+    def load(before: str) -> subprocess.CompletedProcess[str]:
+        program = f"from viewer_personas.cli.app import main; {before}; main()"
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    limit = f"(resource.RLIMIT_FSIZE, ({kib * 1024}, {kib * 1024}))"
+    full = load(f"import resource; resource.setrlimit(*{limit})")
+    if full.returncode:  # the largest limit may suffice
+        assert full.returncode == 3, full.stderr
+        assert str(database) in full.stderr and "events.csv" not in full.stderr.splitlines()[-1]
+    else:
+        assert kib == 2000
+    assert load("pass").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("Runtime Error\n  Out of Memory Error: could not allocate", Unreachable),
+        ("Runtime Error\n  IO Error: Could not write file: No space left on device", Unreachable),
+        ("Runtime Error\n  Binder Error: no such column", CheckFailed),
+    ],
+)
+def test_a_model_that_the_machine_stopped_can_be_built_again(
+    message: str, error: type[PersonasError]
+) -> None:
+    node = SimpleNamespace(status="error", message=message, node=SimpleNamespace(name="drift"))
+    result: Any = SimpleNamespace(success=False, result=SimpleNamespace(results=[node]))
+    with pytest.raises(error, match="drift: Runtime Error"):
+        build_step._collect([result], build_step.BuildSummary("run"), Path("personas.duckdb"))
 
 
 # --- the database ---------------------------------------------------------------------------------

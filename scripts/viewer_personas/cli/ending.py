@@ -14,7 +14,7 @@ from typing import NoReturn
 import duckdb
 
 from viewer_personas.cli import text
-from viewer_personas.database.connection import interrupt_queries
+from viewer_personas.database.connection import interrupt_queries, is_of_the_machine
 from viewer_personas.errors import InputError, PersonasError, Unreachable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -130,6 +130,7 @@ def _of_the_machine(error: BaseException) -> PersonasError | None:
             f" viewer_days_at_once. {kept}"
         )
     broken = (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)
-    if isinstance(error, broken):
+    is_ours = isinstance(error, duckdb.Error)
+    if isinstance(error, broken) or (is_ours and is_of_the_machine(str(error))):
         return Unreachable(f"the database or a file beside it: {first_line}. {kept}")
     return None

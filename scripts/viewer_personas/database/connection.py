@@ -49,6 +49,12 @@ def check_name(database: Path) -> None:
         )
 
 
+def is_of_the_machine(message: str) -> bool:
+    """Whether DuckDB says that memory or a disk did not suffice, whatever it was doing."""
+    signs = ("Out of Memory", "Could not write", "No space left", "File too large", "Disk quota")
+    return any(sign in message for sign in signs)
+
+
 @contextmanager
 def connect(database: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the database for one step and close it again, so that the next step can use it.
