@@ -201,7 +201,7 @@ DRUID = "driver: druid, url: 'https://d.example.com', datasource: e"
         f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, id: ['${{SECRET}}']}}",
         f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, attempts: '${{SECRET}}'}}",
         f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, timeout_seconds: ['${{SECRET}}']}}",
-        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, pasword: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, pass: '${{SECRET}}'}}",
         f"events: {{{EVENTS}}}\ncontents: {{driver: '${{SECRET}}'}}",
         f"events: {{{DRUID}, user: u, password: ['${{SECRET}}']}}",
         f"events: {{{DRUID}, user: {{name: u, password: '${{SECRET}}'}}}}",

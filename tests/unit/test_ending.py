@@ -158,14 +158,14 @@ def test_a_file_name_that_is_no_utf8_is_one_message(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = os.fsencode(tmp_path)
-    with open(folder + b"/caf\xe9.csv", "w") as file:
+    with open(folder + b"/x\xe9.csv", "w") as file:
         file.write("user_id,event_type,occurred_at\nann,play,2026-01-01T10:00:00Z\n")
     (tmp_path / "sources.yml").write_text("events: {driver: files, path: '*.csv'}\n")
     arguments = ["load", "--sources", str(tmp_path / "sources.yml")]
     arguments += ["--database", str(tmp_path / "personas.duckdb")]
     assert status_of(lambda: app(arguments, standalone_mode=False)) == 2
     shown = capfd.readouterr().err
-    assert "caf�.csv: the name is no UTF-8" in shown
+    assert "x�.csv: the name is no UTF-8" in shown
     assert not (tmp_path / "personas.duckdb").exists()
 
 
@@ -321,3 +321,28 @@ def test_a_name_with_which_a_build_would_fail_is_refused_at_load(
 @pytest.mark.parametrize("name", ["personas.duckdb", "a b.db", "ünï.x.duckdb", "-1", ".hidden"])
 def test_other_names_are_taken(name: str) -> None:
     check_name(Path("it's; a folder") / name)
+
+
+@pytest.mark.parametrize("place", [0.0001, 0.01, 0.3, 0.5, 0.9])
+def test_a_flipped_byte_is_one_message_or_no_harm(
+    tmp_path: Path, place: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database = tmp_path / "ours.duckdb"
+    with connect(database) as connection:
+        connection.execute("create table numbers as select range as i from range(1000000)")
+    content = bytearray(database.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    database.write_bytes(content)
+    found = []
+
+    def command() -> None:
+        with connect(database, read_only=True) as connection:
+            found.append(connection.execute("select sum(i) from numbers").fetchone())
+
+    status = status_of(command)
+    said = capfd.readouterr().err.splitlines()
+    if status == 0:  # a byte that holds nothing
+        assert found == [(499999500000,)]
+    else:
+        assert status in (2, 3)
+        assert len(said) == 1 and said[0].startswith("Error: ")

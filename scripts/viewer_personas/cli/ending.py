@@ -129,6 +129,10 @@ def _of_the_machine(error: BaseException) -> PersonasError | None:
             f"{first_line}. Raise PERSONAS_MEMORY_LIMIT, or lower the vars events_at_once and"
             f" viewer_days_at_once. {kept}"
         )
+    if isinstance(error, duckdb.Error) and "Corrupt database" in first_line:
+        return InputError(
+            f"{first_line}. Restore a copy of the database, or load and build it anew."
+        )
     broken = (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)
     is_ours = isinstance(error, duckdb.Error)
     if isinstance(error, broken) or (is_ours and is_of_the_machine(str(error))):
