@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -20,34 +19,22 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from viewer_personas.errors import InputError
+from viewer_personas.mapping import (
+    ContentFields,
+    EpochUnit,
+    EventFields,
+    Settings,
+    TimeField,
+    UserFields,
+    Where,
+)
 from viewer_personas.yaml_text import read_yaml
 
 FileFormat = Literal["parquet", "csv", "json"]
 Text = Field(default=None, min_length=1)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def given(self) -> dict[str, str]:
-        """The keys that were set, with their values."""
-        return self.model_dump(exclude_none=True)
-
-
-class EventColumns(_Settings):
-    """Our name -> the service's name of the column or JSON field."""
-
-    event_id: str | None = Text
-    user_id: str | None = Text
-    content_id: str | None = Text
-    event_type: str | None = Text
-    occurred_at: str | None = Text
-    watch_seconds: str | None = Text
-    event_count: str | None = Text
-    device: str | None = Text
-
-
-class EventConstants(_Settings):
+class EventConstants(Settings):
     """Our name -> the value that every event of the source has."""
 
     event_type: str | None = Text
@@ -55,24 +42,80 @@ class EventConstants(_Settings):
     device: str | None = Text
 
 
-class _EventsMapping(_Settings):
-    """The service's names for the columns of its events, and constants for all of them."""
+class ContentConstants(Settings):
+    """The same for contents."""
 
-    columns: EventColumns = EventColumns()
+    content_type: str | None = Text
+
+
+class UserConstants(Settings):
+    """The same for users."""
+
+    timezone: str | None = Text
+    territory: str | None = Text
+
+
+class _Mapping(Settings):
+    """What every source has: the rows to read, and the texts that mean that there is no value."""
+
+    where: Where = Field(default_factory=dict)
+    nulls: list[str] = Field(default_factory=list)
+
+    def version(self) -> dict[str, Any]:
+        """The settings that decide how a row is read, for the identity of what was read."""
+        names = {"columns", "fields", "constants", "where", "nulls", "id", "updated_at", "keep"}
+        return self.model_dump(
+            mode="json", include=names, exclude_unset=True, exclude_none=True, by_alias=True
+        )
+
+
+class _EventsMapping(_Mapping):
+    """The service's columns for our fields of events, and constants for all events."""
+
+    columns: EventFields = EventFields()
     constants: EventConstants = EventConstants()
 
     @model_validator(mode="after")
     def _no_name_twice(self) -> Self:
-        for name in self.columns.given():
-            if name in self.constants.given():
-                raise ValueError(f"{name} is in columns and in constants: remove one of the two")
+        _check_constants(self.constants, self.columns, "columns")
         return self
+
+
+class _DocumentsMapping(_Mapping):
+    """`keep` are the fields of a document to store beside the mapped ones; None: all of it."""
+
+    id: str | None = Text
+    updated_at: str | None = Text
+    keep: list[str] | None = None
+    fields: ContentFields | UserFields
+    constants: ContentConstants | UserConstants
+
+    @model_validator(mode="after")
+    def _no_name_twice(self) -> Self:
+        _check_constants(self.constants, self.fields, "fields")
+        return self
+
+
+class _ContentsMapping(_DocumentsMapping):
+    fields: ContentFields = ContentFields()
+    constants: ContentConstants = ContentConstants()
+
+
+class _UsersMapping(_DocumentsMapping):
+    fields: UserFields = UserFields()
+    constants: UserConstants = UserConstants()
+
+
+def _check_constants(constants: Settings, fields: Settings, key: str) -> None:
+    for name in constants.given():
+        if name in fields.given():
+            raise ValueError(f"{name} is in {key} and in constants: remove one of the two")
 
 
 # --- files --------------------------------------------------------------------------------------
 
 
-class _FileSource(_Settings):
+class _FileSource(Settings):
     driver: Literal["files"]
     path: str | list[str]
     format: FileFormat | None = None
@@ -104,22 +147,32 @@ class _FileSource(_Settings):
 
 
 class FileEvents(_FileSource, _EventsMapping):
-    """Events in files."""
+    """Events in files. `epoch_unit` is short for the unit of columns.occurred_at."""
 
-    epoch_unit: Literal["s", "ms"] | None = None
+    epoch_unit: EpochUnit | None = None
+
+    @property
+    def occurred_at(self) -> TimeField:
+        """How the time of an event is read."""
+        field: TimeField = self.columns.mapped()["occurred_at"]
+        return field.model_copy(update={"unit": self.epoch_unit}) if self.epoch_unit else field
 
 
-class FileDocuments(_FileSource):
-    """Contents or users in files: one JSON document, or one row, for each."""
+class FileContents(_FileSource, _ContentsMapping):
+    """Contents in files: one JSON document, or one row, for each."""
 
-    id: str | None = Text
-    updated_at: str | None = Text
+
+class FileUsers(_FileSource, _UsersMapping):
+    """Users in files: one JSON document, or one row, for each."""
+
+
+FileDocuments = FileContents | FileUsers
 
 
 # --- servers ------------------------------------------------------------------------------------
 
 
-class _Server(_Settings):
+class _Server(Settings):
     """A server and how to log in to it. `timeout_seconds` is the longest silence of one request."""
 
     user: str | None = Text
@@ -164,10 +217,15 @@ class DruidServer(_Server):
         return url.rstrip("/")
 
 
-class DruidColumns(EventColumns):
+class DruidColumns(EventFields):
     """The same for Druid, where the time of an event is always its __time."""
 
-    occurred_at: Literal["__time"] = "__time"
+    @field_validator("occurred_at")
+    @classmethod
+    def _time_of_druid(cls, field: TimeField | None) -> TimeField | None:
+        if field and field.given() != {"path": ["__time"]}:
+            raise ValueError("is always __time in Druid: remove it")
+        return field
 
 
 class DruidEvents(DruidServer, _EventsMapping):
@@ -193,8 +251,8 @@ class DruidEvents(DruidServer, _EventsMapping):
         return self
 
 
-class MongoDocuments(_Server):
-    """Contents or users in a MongoDB collection.
+class _MongoSource(_Server):
+    """A MongoDB collection.
 
     `updated_at` names the field of the last change; with it, loads are incremental: they ask for
     what changed since the last one, less `overlap_minutes`.
@@ -204,8 +262,6 @@ class MongoDocuments(_Server):
     uri: SecretStr
     database: str = Field(min_length=1)
     collection: str = Field(min_length=1)
-    id: str = Field(default="_id", min_length=1)
-    updated_at: str | None = Text
     overlap_minutes: float = Field(default=60, ge=0)
     batch_size: int = Field(default=1000, ge=1)
     timeout_seconds: float = Field(default=30, gt=0)
@@ -218,6 +274,29 @@ class MongoDocuments(_Server):
         if not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("must be like mongodb://mongo.example.com:27017")
         return uri
+
+
+class MongoContents(_MongoSource, _ContentsMapping):
+    """Contents in a MongoDB collection."""
+
+    id: str = Field(default="_id", min_length=1)
+
+
+class MongoUsers(_MongoSource, _UsersMapping):
+    """Users in a MongoDB collection."""
+
+    id: str = Field(default="_id", min_length=1)
+
+
+MongoDocuments = MongoContents | MongoUsers
+
+
+class Unreadable(Settings):
+    """Shares of values, of rows or documents, that cannot be read: above `warn_share` the load
+    warns, above `stop_share` it stops and changes nothing."""
+
+    warn_share: float = Field(default=0.01, ge=0, le=1)
+    stop_share: float = Field(default=0.5, ge=0, le=1)
 
 
 class DruidExport(DruidServer):
@@ -245,23 +324,25 @@ class DruidExport(DruidServer):
         return self
 
 
-class Exports(_Settings):
+class Exports(Settings):
     """The targets of `personas export --to`, except files, which need no settings."""
 
     druid: DruidExport | None = None
 
 
 EventsSource = Annotated[FileEvents | DruidEvents, Field(discriminator="driver")]
-DocumentsSource = Annotated[FileDocuments | MongoDocuments, Field(discriminator="driver")]
+ContentsSource = Annotated[FileContents | MongoContents, Field(discriminator="driver")]
+UsersSource = Annotated[FileUsers | MongoUsers, Field(discriminator="driver")]
 
 
-class Sources(_Settings):
+class Sources(Settings):
     """A checked sources file. Paths in it are relative to the folder of `file`."""
 
     file: Path
     events: EventsSource
-    contents: DocumentsSource | None = None
-    users: DocumentsSource | None = None
+    contents: ContentsSource | None = None
+    users: UsersSource | None = None
+    unreadable: Unreadable = Unreadable()
     export: Exports = Exports()
 
 
@@ -346,6 +427,9 @@ def _message(errors: list[ErrorDetails]) -> str:
     error = min(errors, key=rank)
     place = tuple(error["loc"])
     # Pydantic adds to the place the alternative of a union: the driver, "str" or "list[str]".
+    # A field may be given by its path alone.
+    if place[-1] == "path" and {"columns", "fields"} & set(place):
+        place = place[:-1]
     key = ".".join(
         str(part)
         for position, part in enumerate(place)
@@ -372,7 +456,7 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
         case "missing":
             return "is missing"
         case "value_error":
-            return str(error["ctx"]["error"])
+            return _as_written(str(error["ctx"]["error"]), error["input"])
         case "string_type" | "list_type" if "path" in place:
             return f"must be a path, a glob, or a list of them, not {given}"
         case "string_type":
@@ -385,6 +469,16 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
             return f"must be a mapping of keys to values, not {given}"
         case _:
             return error["msg"]
+
+
+def _as_written(message: str, value: Any) -> str:
+    """A message about a value, in which texts from the environment are as the file has them."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            message = _as_written(message, part)
+    elif isinstance(value, _FromEnvironment):
+        message = message.replace(str(value), value.written)
+    return message
 
 
 def _shown(value: Any, place: tuple[int | str, ...]) -> str:

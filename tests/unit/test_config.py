@@ -36,7 +36,7 @@ def test_the_example_of_the_design_is_read(tmp_path: Path) -> None:
     )
     assert isinstance(sources.events, FileEvents)
     assert sources.events.paths() == ["data/events/*.parquet"]
-    assert sources.events.columns.given()["user_id"] == "viewer"
+    assert sources.events.columns.given()["user_id"] == {"path": "viewer"}
     assert sources.contents is not None and sources.contents.id is None
     assert isinstance(sources.users, FileDocuments)
     assert sources.users.paths() == ["data/a.jsonl", "data/b.jsonl"]
@@ -64,8 +64,8 @@ EVENTS = "driver: files, path: e.csv"
         ),
         (
             f"events: {{{EVENTS}}}\ncontents: {{{EVENTS}, columns: {{}}}}",
-            "contents.columns: unknown key; known are driver, path, format, delimiter, id, "
-            "updated_at",
+            "contents.columns: unknown key; known are where, nulls, id, updated_at, keep, fields, "
+            "constants, driver, path, format, delimiter",
         ),
         (f"events: {{{EVENTS}}}\nfile: x", "file: unknown key; known are events, contents, users"),
         ("events: {driver: files}", "events.path: is missing"),
@@ -98,8 +98,8 @@ EVENTS = "driver: files, path: e.csv"
             "events.format: must be 'parquet', 'csv' or 'json', not 'xml'",
         ),
         (
-            f"events: {{{EVENTS}, epoch_unit: us}}",
-            "events.epoch_unit: must be 's' or 'ms', not 'us'",
+            f"events: {{{EVENTS}, epoch_unit: min}}",
+            "events.epoch_unit: must be 's', 'ms', 'us' or 'ns', not 'min'",
         ),
         (
             f"events: {{{EVENTS}, columns: {{device: d}}, constants: {{device: tv}}}}",
@@ -203,6 +203,8 @@ DRUID = "driver: druid, url: 'https://d.example.com', datasource: e"
         f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, timeout_seconds: ['${{SECRET}}']}}",
         f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, pass: '${{SECRET}}'}}",
         f"events: {{{EVENTS}}}\ncontents: {{driver: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}, columns: {{occurred_at: {{path: a, timezone: '${{SECRET}}'}}}}}}",
+        f"events: {{{EVENTS}, columns: {{occurred_at: {{path: a, format: '%Q${{SECRET}}'}}}}}}",
         f"events: {{{DRUID}, user: u, password: ['${{SECRET}}']}}",
         f"events: {{{DRUID}, user: {{name: u, password: '${{SECRET}}'}}}}",
         f"events: {{{DRUID}, password: '${{SECRET}}'}}",

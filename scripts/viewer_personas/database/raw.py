@@ -1,7 +1,7 @@
 """The raw layer in DuckDB: its tables, and the replacement of slices that every driver shares."""
 
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import date, datetime
 
 from viewer_personas.database.sql import Connection, scalar, transaction
@@ -34,6 +34,10 @@ create table if not exists raw.slices (
     loaded_at timestamp,
     run_id varchar
 );
+-- false for a date without a time, which is that local date and has no hour
+alter table raw.events add column if not exists has_time boolean default true;
+-- the text where the seconds should be, if it could not be read: unknown, not absent
+alter table raw.events add column if not exists unreadable_seconds varchar;
 -- whether the source is still writing the day (open slice): it is loaded, but not complete
 alter table raw.slices add column if not exists is_open boolean default false;
 -- when `personas prune` dropped the events of the day (null: they are kept); a day without a
@@ -67,6 +71,20 @@ create table if not exists raw.document_keys (
     source_key varchar,
     _id varchar
 );
+-- How full each mapped field was, and what could not be read, by load. `filled` counts the rows in
+-- which something stands, `unreadable` those of them with something else than the field can hold.
+create table if not exists raw.field_profiles (
+    run_id varchar,
+    loaded_at timestamp,
+    source varchar,
+    field varchar,
+    path varchar,
+    rows bigint,
+    filled bigint,
+    unreadable bigint,
+    examples varchar[],
+    reason varchar
+);
 -- What `personas export` published: every time that there was something new, and the last state.
 create table if not exists raw.publications (
     exposure varchar,
@@ -89,8 +107,10 @@ create table if not exists raw.published_personas (
 """
 
 _EVENT_COLUMNS = (
-    "event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count, device"
+    "event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count, device, "
+    "source_date, has_time, unreadable_seconds"
 )
+_IDENTITY = "source_date, event_id, user_id, coalesce(event_type, ''), occurred_at"
 _EVENT_NAMES = ("user_id", "content_id", "event_type", "device")
 # Lengths first, so that no two different rows give the same text: null has none, '' has 0.
 _NAMES_AS_TEXT = ", '|', ".join([*(f"strlen({name})" for name in _EVENT_NAMES), *_EVENT_NAMES])
@@ -123,16 +143,14 @@ _CHECKSUMS = f"""
                         ),
                         xor(
                             case
+                                when unreadable_seconds is not null then 1
                                 when watch_seconds is null then 0
                                 when watch_seconds between 0 and 1e9
                                     then (1 + round(watch_seconds * 1e6))::ubigint * 8191
                                 else md5_number_lower(watch_seconds::varchar)
                             end,
-                            case
-                                when event_count between 0 and 1000000000
-                                    then event_count::ubigint * 8589934583
-                                else md5_number_lower(event_count::varchar)
-                            end
+                            event_count::ubigint * 8589934583
+                                + case when has_time then 0 else 4611686018427387904 end
                         )
                     ) as parts
                 from raw.events
@@ -146,6 +164,24 @@ _CHECKSUMS = f"""
 
 # The range lets DuckDB skip the row groups of other days, which a list alone does not.
 _IN_DAYS = "source_date between $first and $last and source_date in (select unnest($days))"
+
+
+@dataclass(frozen=True)
+class FieldProfile:
+    """What a load found in a mapped field of a source (events, contents or users).
+
+    `rows` read, `filled`: those in which something stands, `unreadable`: those of them with what
+    the field cannot hold, up to three examples of it, and why it could not be read.
+    """
+
+    source: str
+    field: str
+    path: str
+    rows: int
+    filled: int
+    unreadable: int
+    examples: list[str]
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -198,6 +234,18 @@ def dropped_days(connection: Connection) -> dict[date, bool]:
     return dict(connection.execute(query).fetchall())
 
 
+def write_profiles(connection: Connection, run_id: str, profiles: Iterable["FieldProfile"]) -> None:
+    """Record what a load found in the mapped fields."""
+    for profile in profiles:
+        connection.execute(
+            """
+            insert into raw.field_profiles
+            values (?, now() at time zone 'UTC', ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            [run_id, *astuple(profile)],
+        )
+
+
 def remove_slices(connection: Connection, days: Sequence[date]) -> None:
     """Delete whole days from the raw layer in one transaction: events, rejected rows and slices."""
     if days:
@@ -220,6 +268,13 @@ def forget_files(connection: Connection, kept: Sequence[str]) -> None:
             and source not in (select unnest($kept::varchar[]))
         """,
         names,
+    )
+    # of days that are too far ahead: the driver adds those that still are
+    connection.execute(
+        """
+        delete from raw.rejected_events
+        where source_date is not null and source_date not in (select source_date from raw.slices)
+        """
     )
 
 
@@ -294,48 +349,45 @@ def _versions(connection: Connection, days: Sequence[date]) -> dict[date, str]:
 
 
 def _remove_duplicates(connection: Connection, days: Sequence[date]) -> dict[date, int]:
-    """Keep the smallest row by all columns of each repeated event_id, whatever arrived first."""
+    """Keep the smallest row by all columns of each copy, whatever arrived first.
+
+    A copy has the id, the viewer, the type and the time of another: an id alone may be a number
+    that starts anew for each viewer.
+    """
     parameters = _days_parameters(days)
     connection.execute(
         f"""
-        create or replace temp table repeated_events as
-        select source_date, event_id, count(*) - 1 as extra_rows
+        create or replace temp table repeats as
+        select row({_IDENTITY}) as identity, source_date, count(*) - 1 as extra_rows
         from raw.events
         where {_IN_DAYS} and event_id is not null
-        group by source_date, event_id
+        group by {_IDENTITY}
         having count(*) > 1
         """,
         parameters,
     )
-    query = "select source_date, sum(extra_rows)::bigint from repeated_events group by source_date"
+    query = "select source_date, sum(extra_rows)::bigint from repeats group by source_date"
     duplicates = dict(connection.execute(query).fetchall())
     if duplicates:
         _keep_smallest(connection, parameters)
-    connection.execute("drop table repeated_events")
+    connection.execute("drop table repeats")
     return duplicates
 
 
 def _keep_smallest(connection: Connection, parameters: dict[str, object]) -> None:
     order = ", ".join(f"{column} asc nulls last" for column in _EVENT_COLUMNS.split(", "))
+    is_repeated = f"{_IN_DAYS} and row({_IDENTITY}) in (select identity from repeats)"
     connection.execute(
         f"""
         create or replace temp table kept_events as
-        select events.*
+        select *
         from raw.events
-        semi join repeated_events using (source_date, event_id)
-        where {_IN_DAYS}
-        qualify row_number() over (partition by source_date, event_id order by {order}) = 1
+        where {is_repeated}
+        qualify row_number() over (partition by {_IDENTITY} order by {order}) = 1
         """,
         parameters,
     )
-    connection.execute(
-        f"""
-        delete from raw.events
-        where {_IN_DAYS}
-            and (source_date, event_id) in (select (source_date, event_id) from repeated_events)
-        """,
-        parameters,
-    )
+    connection.execute(f"delete from raw.events where {is_repeated}", parameters)
     connection.execute("insert into raw.events select * from kept_events")
     connection.execute("drop table kept_events")
 
@@ -418,17 +470,15 @@ def last_document_read(connection: Connection, table: str) -> DocumentRead | Non
 def replace_documents(connection: Connection, table: str, select: str | None) -> int:
     """Replace `raw.contents` or `raw.users`, in one transaction; returns the repeated documents.
 
-    `select` gives file, _id (null: the document is rejected), updated_at and doc; None empties the
-    table. Of documents with the same _id, the one updated last stays; ties go to the largest by its
-    text.
+    `select` gives file, _id (null: the document is rejected), updated_at, doc and reason; None
+    empties the table. Of documents with the same _id, the one updated last stays; ties go to the
+    largest by its text.
     """
     with transaction(connection):
         _forget_documents(connection, table)
         if select is None:
             return 0
-        connection.execute(
-            f"create or replace temp table documents as select *, null as reason from ({select})"
-        )
+        connection.execute(f"create or replace temp table documents as {select}")
         _insert_documents(connection, table)
         found = scalar(connection, "select count(*) from documents where _id is not null")
         connection.execute("drop table documents")
@@ -528,7 +578,7 @@ def _insert_documents(connection: Connection, table: str) -> None:
     connection.execute(
         """
         insert into raw.rejected_events
-        select ? || file, null, coalesce(reason, 'no id'), doc from documents where _id is null
+        select ? || file, null, reason, doc from documents where _id is null
         """,
         [f"{table}: "],
     )

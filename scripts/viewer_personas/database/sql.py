@@ -30,15 +30,29 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def pointer(path: str) -> str:
+    """A dotted path as a JSON pointer, as a literal."""
+    names = [name.replace("~", "~0").replace("/", "~1") for name in path.split(".")]
+    return literal("/" + "/".join(names))
+
+
 def typed_columns(types: Mapping[str, str]) -> str:
     """Names with their types, as DuckDB's functions that read files take them."""
     return "{" + ", ".join(f"{literal(name)}: '{kind}'" for name, kind in types.items()) + "}"
 
 
+# The connections in a transaction, by identity: a second "begin" would abort the first.
+_in_transaction: set[int] = set()
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """One transaction: an exception inside rolls everything back."""
+    """One transaction: an exception inside rolls everything back. Inside another, a part of it."""
+    if id(connection) in _in_transaction:
+        yield
+        return
     connection.execute("begin transaction")
+    _in_transaction.add(id(connection))
     try:
         yield
         connection.execute("commit")
@@ -47,6 +61,8 @@ def transaction(connection: Connection) -> Iterator[None]:
         with suppress(duckdb.TransactionException):
             connection.execute("rollback")
         raise
+    finally:
+        _in_transaction.discard(id(connection))
 
 
 def scalar(connection: Connection, query: str, parameters: object = None) -> int:

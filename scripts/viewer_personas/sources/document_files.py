@@ -5,9 +5,10 @@ from pathlib import Path
 
 from viewer_personas.config import FileDocuments
 from viewer_personas.database.raw import replace_documents
-from viewer_personas.database.sql import Connection, literal, quoted
+from viewer_personas.database.sql import Connection, literal
 from viewer_personas.errors import InputError
-from viewer_personas.sources.event_rows import near, time_expression
+from viewer_personas.sources.document_fields import document_columns
+from viewer_personas.sources.event_rows import near
 from viewer_personas.sources.file_tables import (
     ROW,
     Layout,
@@ -16,7 +17,6 @@ from viewer_personas.sources.file_tables import (
     has_column,
     layout_of,
     list_files,
-    pointer,
     readable,
     rows_of,
 )
@@ -26,6 +26,7 @@ from viewer_personas.sources.file_tables import (
 class DocumentFiles:
     """All non-empty files of contents or users, and the fields of the id and the last change."""
 
+    settings: FileDocuments
     files: list[SourceFile]
     layouts: dict[str, Layout | None]
     id_field: str
@@ -73,7 +74,7 @@ def inspect_documents(
             raise _no_field(
                 connection, sources_file, place, settings.updated_at, with_rows[0], layouts
             )
-    return DocumentFiles(with_rows, layouts, id_field or "_id", updated_at)
+    return DocumentFiles(settings, with_rows, layouts, id_field or "_id", updated_at)
 
 
 def _no_field(
@@ -92,28 +93,14 @@ def _no_field(
 
 
 def _documents_select(documents: DocumentFiles) -> str | None:
-    """A query for `replace_documents`: file, _id, updated_at, doc. None if there are no rows."""
-    selects = []
-    for file in documents.files:
-        layout = documents.layouts[file.name]
-        if layout is None:
-            continue
-        updated_at = "null::timestamp"
-        field_name = documents.updated_at_field
-        if layout.format == "json":
-            identifier = f"{ROW} ->> {pointer(documents.id_field)}"
-            if field_name:
-                value = f"({ROW} ->> {pointer(field_name)})"
-                updated_at = time_expression(value, "VARCHAR", None)
-        else:
-            known = layout.type_of(documents.id_field)
-            identifier = f"{quoted(documents.id_field)}::varchar" if known else "null::varchar"
-            column_type = layout.type_of(field_name) if field_name else None
-            if field_name and column_type:
-                updated_at = time_expression(quoted(field_name), column_type, None)
-        selects.append(
-            f"select {literal(file.name)} as file, nullif({identifier}, '') as _id, "
-            f"{updated_at} as updated_at, {ROW} as doc "
-            f"from {rows_of(layout, [file], [], with_rows=True)}"
-        )
+    """A query for `replace_documents`: file, _id, updated_at, doc, reason. None without rows."""
+    columns = document_columns(
+        documents.settings, documents.id_field, documents.updated_at_field, ROW
+    )
+    selects = [
+        f"select {literal(file.name)} as file, {columns} "
+        f"from {rows_of(layout, [file], [], with_rows=True)}"
+        for file in documents.files
+        if (layout := documents.layouts[file.name])
+    ]
     return " union all ".join(selects) or None

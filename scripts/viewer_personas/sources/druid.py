@@ -17,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 
-from viewer_personas.config import DruidEvents, EventColumns
+from viewer_personas.config import DruidEvents
 from viewer_personas.database.connection import scratch_directory
 from viewer_personas.database.raw import SliceBatch, forget_files
 from viewer_personas.database.sql import (
@@ -30,19 +30,32 @@ from viewer_personas.database.sql import (
 )
 from viewer_personas.druid import Druid, Incomplete, Passing, Segment
 from viewer_personas.errors import InputError, Unreachable
-from viewer_personas.sources.event_rows import REQUIRED, events_select, near, service_name
+from viewer_personas.mapping import EventFields, TimeField
+from viewer_personas.sources.event_rows import (
+    LANDED,
+    MOST_EVENTS,
+    REQUIRED,
+    Clock,
+    Columns,
+    events_select,
+    near,
+    service_name,
+)
+from viewer_personas.sources.fields import SECONDS_IN, conditions
 
 # Part of every slice's identity: increase it when the same segments give different rows.
-_READER_VERSION = 1
+_READER_VERSION = 2
 _DAY = timedelta(days=1)
-# The range of times that count as readable; see event_rows.
-_FIRST_DAY, _LAST_DAY = date(1990, 1, 1), date(2100, 1, 1)
+# The first time that counts as readable; see fields.
+_FIRST_DAY = date(1990, 1, 1)
+_TIME = TimeField(path=["__time"], unit="ms")
 # Grouping a whole day may need more memory than Druid gives a query; an hour hardly does.
 _ROLLUP_PIECE = timedelta(hours=1)
 _KEYS = ("user_id", "content_id", "event_type")
 _NOT_GROUPED = ("event_id", "device")
 _ROWS, _SECONDS = "viewer personas: rows", "viewer personas: microseconds"
 _FIRST, _LAST = "viewer personas: first", "viewer personas: last"
+_UNREADABLE = "viewer personas: unreadable seconds"
 
 
 class SliceRefused(Exception):
@@ -66,8 +79,8 @@ class Fetched:
 
     day: Day
     files: list[Path]
-    without_user: list[Path]
-    """With a roll-up: the rows without a user, not grouped."""
+    odd: list[Path]
+    """With a roll-up: the rows that cannot be events, not grouped."""
     rows: int
 
 
@@ -80,6 +93,7 @@ class DruidDays:
     """
 
     settings: DruidEvents
+    clock: Clock
     druid: Druid
     columns: dict[str, str]
     types: dict[str, str]
@@ -88,11 +102,14 @@ class DruidDays:
 
     def identities(self) -> dict[date, str]:
         """The source identity wanted for every day from the first to the last with rows."""
-        return {day: self._identity(state) for day, state in self.days.items()}
+        return {day: self._identity(day, state) for day, state in self.days.items()}
 
-    def _identity(self, day: Day) -> str:
-        parts = {"mapping": _mapping_version(self.settings), "segments": day.version}
-        if day.is_open:
+    def _identity(self, day: date, state: Day) -> str:
+        parts = {"mapping": _mapping_version(self.settings), "segments": state.version}
+        if day == self.clock.limit.date():
+            # a later load may accept more of this day
+            parts["until"] = str(self.clock.limit)
+        if state.is_open:
             # never equal: rows arrive without any change in the list of segments
             parts["read"] = str(uuid.uuid4())
         return json.dumps(parts)
@@ -100,6 +117,15 @@ class DruidDays:
     def warnings(self) -> list[str]:
         """Warnings about the datasource, one sentence each."""
         return self.notes
+
+    def undated_sources(self) -> list[str]:
+        """None: every row of Druid has a time."""
+        return []
+
+    def end(self, day: date) -> datetime:
+        """The end of a day, or of the times that are accepted, if earlier; exclusive."""
+        accepted = self.clock.limit.replace(microsecond=0) + timedelta(seconds=1)
+        return min(datetime.combine(day, time()) + _DAY, accepted)
 
     def remember(self, connection: Connection) -> None:
         """Delete what a files driver recorded, and its undated rows."""
@@ -125,11 +151,11 @@ class DruidDays:
                         refused[day] = str(error)
                         continue
                     yield SliceBatch(
-                        identities={day: self._identity(fetched.day)},
+                        identities={day: self._identity(day, fetched.day)},
                         land=partial(_land, self, day, fetched),
                         open_days=frozenset([day] if fetched.day.is_open else []),
                     )
-                    for file in [*fetched.files, *fetched.without_user]:
+                    for file in [*fetched.files, *fetched.odd]:
                         file.unlink()
             finally:
                 self.druid.stop()
@@ -157,7 +183,7 @@ def _in_order(
 # --- what there is ------------------------------------------------------------------------------
 
 
-def inspect_events(settings: DruidEvents, sources_file: Path) -> DruidDays:
+def inspect_events(settings: DruidEvents, sources_file: Path, clock: Clock) -> DruidDays:
     """Ask Druid for the columns, the segments and the range of times of the datasource.
 
     Reads no rows. Raises `InputError` if the datasource or a mapped column is not there or the
@@ -172,7 +198,8 @@ def inspect_events(settings: DruidEvents, sources_file: Path) -> DruidDays:
             f"{near(settings.datasource, druid.datasources())}"
         )
     columns = _mapped_columns(settings, there, place)
-    days = DruidDays(settings, druid, columns, _duckdb_types(columns, there))
+    _check_where(settings, there, place)
+    days = DruidDays(settings, clock, druid, columns, _duckdb_types(columns, there))
     days.days, days.notes = druid.repeat(lambda: _look_at_days(days))
     if settings.rollup and "event_id" in there:
         days.notes.append("rollup: events that repeat an event_id are not left out")
@@ -183,8 +210,9 @@ def _mapped_columns(settings: DruidEvents, there: dict[str, str], place: str) ->
     """Our columns that the datasource has -> their names there. All of the required ones."""
     found = {}
     given, constants = settings.columns.given(), settings.constants.given()
-    for ours in EventColumns.model_fields:
-        name = service_name(settings, ours)
+    for ours in EventFields.model_fields:
+        # the time of an event is always Druid's own
+        name = "__time" if ours == "occurred_at" else service_name(settings, ours)
         if ours in constants or (settings.rollup and ours in _NOT_GROUPED):
             continue
         if name in there:
@@ -195,6 +223,15 @@ def _mapped_columns(settings: DruidEvents, there: dict[str, str], place: str) ->
                 f" {settings.datasource}{near(name, sorted(there))}"
             )
     return found
+
+
+def _check_where(settings: DruidEvents, there: dict[str, str], place: str) -> None:
+    for name in settings.where:
+        if name not in there:
+            raise InputError(
+                f"{place}.where: there is no column {name} in the datasource"
+                f" {settings.datasource}{near(name, sorted(there))}"
+            )
 
 
 def _duckdb_types(columns: dict[str, str], there: dict[str, str]) -> dict[str, str]:
@@ -224,12 +261,12 @@ def _look_at_days(days: DruidDays) -> tuple[dict[date, Day], list[str]]:
     notes = []
     if strays:
         notes.append(
-            f"{strays} events of {settings.datasource} are before {_FIRST_DAY} or after"
-            f" {_LAST_DAY}; they are not loaded"
+            f"{strays} events of {settings.datasource} are before {_FIRST_DAY} or"
+            f" {days.clock.reason}; they are not loaded"
         )
     if not starts:
         return {}, notes
-    covered = (max(min(starts), _FIRST_DAY), min(max(ends), _LAST_DAY))
+    covered = (max(min(starts), _FIRST_DAY), min(max(ends), days.clock.limit.date()))
     by_day: dict[date, list[Segment]] = {
         covered[0] + n * _DAY: [] for n in range((covered[1] - covered[0]).days + 1)
     }
@@ -249,7 +286,7 @@ def _is_in_transit(segment: Segment) -> bool:
 def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
     """The first and the last day with visible rows, and the number of rows with absurd times."""
 
-    def ask(where: str = "") -> tuple[date | None, date | None]:
+    def ask(where: str = "") -> tuple[datetime | None, datetime | None]:
         row = days.druid.rows(
             'SELECT TIMESTAMP_TO_MILLIS(MIN("__time")) AS "first",'
             ' TIMESTAMP_TO_MILLIS(MAX("__time")) AS "last"'
@@ -260,19 +297,21 @@ def _bounds(days: DruidDays) -> tuple[date | None, date | None, int]:
         if row["first"] is None:
             return None, None
         epoch = datetime(1970, 1, 1)
-        moments = [epoch + timedelta(milliseconds=row[name]) for name in ("first", "last")]
-        return moments[0].date(), moments[1].date()
+        first, last = (epoch + timedelta(milliseconds=row[name]) for name in ("first", "last"))
+        return first, last
 
+    start, end = datetime.combine(_FIRST_DAY, time()), days.end(days.clock.limit.date())
+    strays = 0
     try:
         first, last = ask()
     except OverflowError:  # beyond the year 9999
-        first, last = date.min, date.max
-    if first is None or last is None or (first >= _FIRST_DAY and last <= _LAST_DAY):
-        return first, last, 0
-    inside = _between(_FIRST_DAY, _LAST_DAY + _DAY)
-    count = f"SELECT COUNT(*) AS n FROM {quoted(days.settings.datasource)} WHERE NOT ({inside})"
-    strays = days.druid.rows(count)[0]["n"]
-    return *ask(f" WHERE {inside}"), strays
+        first, last = datetime.min, datetime.max
+    if first and last and not (first >= start and last < end):
+        inside = _between(start, end)
+        count = f"SELECT COUNT(*) AS n FROM {quoted(days.settings.datasource)} WHERE NOT ({inside})"
+        strays = days.druid.rows(count)[0]["n"]
+        first, last = ask(f" WHERE {inside}")
+    return first.date() if first else None, last.date() if last else None, strays
 
 
 def _days_of(segment: Segment) -> tuple[date, date]:
@@ -307,8 +346,7 @@ def _mapping_version(settings: DruidEvents) -> str:
     parts = {
         "reader": _READER_VERSION,
         "datasource": settings.datasource,
-        "columns": settings.columns.given(),
-        "constants": settings.constants.given(),
+        "settings": settings.version(),
         "rollup": settings.rollup,
     }
     return hashlib.md5(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -329,13 +367,13 @@ def _fetch(days: DruidDays, day: date, folder: Path) -> Fetched:
 
 def _attempt(days: DruidDays, day: date, folder: Path) -> Fetched:
     state, counted = _state(days, day), _count(days, day)
-    without_user: list[Path] = []
+    odd: list[Path] = []
     if days.settings.rollup:
         files, rows = _fetch_groups(days, day, folder)
         if rows < counted:
-            target = folder / f"{day}.without_user"
-            file, lines = days.druid.stream(_rows_query(days, day, without_user=True), target)
-            without_user, rows = [file], rows + lines
+            target = folder / f"{day}.odd"
+            file, lines = days.druid.stream(_rows_query(days, day, odd=True), target)
+            odd, rows = [file], rows + lines
     else:
         file, rows = days.druid.stream(_rows_query(days, day), folder / str(day))
         files = [file]
@@ -345,7 +383,7 @@ def _attempt(days: DruidDays, day: date, folder: Path) -> Fetched:
     # rows may be added to an open day while it is read
     if not counted <= rows <= counted_after or (not state.is_open and counted != counted_after):
         raise Incomplete(f"{rows} rows came, but Druid counts {counted}, then {counted_after}")
-    return Fetched(state, files, without_user, rows)
+    return Fetched(state, files, odd, rows)
 
 
 def _state(days: DruidDays, day: date) -> Day:
@@ -365,27 +403,39 @@ def _state(days: DruidDays, day: date) -> Day:
 
 def _count(days: DruidDays, day: date) -> int:
     source = quoted(days.settings.datasource)
-    query = f"SELECT COUNT(*) AS n FROM {source} WHERE {_between(day, day + _DAY)}"
+    query = f"SELECT COUNT(*) AS n FROM {source} WHERE {_rows_of(days, day, days.end(day))}"
     # what is cached may be older than the segments
     rows = days.druid.rows(query, {"useCache": False, "useResultLevelCache": False})
     return int(rows[0]["n"])
 
 
-def _rows_query(days: DruidDays, day: date, *, without_user: bool = False) -> str:
+def _rows_query(days: DruidDays, day: date, *, odd: bool = False) -> str:
     columns = [quoted(name) for name in days.columns.values() if name != "__time"]
-    where = _between(day, day + _DAY)
-    if without_user:
-        user = _user(days)
-        where += f" AND ({user} IS NULL OR {user} = '')"
+    where = _rows_of(days, day, days.end(day))
+    if odd:
+        where += f" AND NOT ({_is_event(days)})"
     return (
         f'SELECT TIMESTAMP_TO_MILLIS("__time") AS "__time", {", ".join(columns)}'
         f" FROM {quoted(days.settings.datasource)} WHERE {where}"
     )
 
 
-def _user(days: DruidDays) -> str:
+def _rows_of(days: DruidDays, first: date | datetime, end: date | datetime) -> str:
+    """The condition of the rows to read between two times."""
+    texts = {name: f"CAST({quoted(name)} AS VARCHAR)" for name in days.settings.where}
+    wanted = conditions(days.settings.where, texts, cast="CAST")
+    return _between(first, end) + (f" AND {wanted}" if texts else "")
+
+
+def _is_event(days: DruidDays) -> str:
+    """The condition of rows with a user and a possible count; never null."""
     # Compare with = and > only: Druid 27 treats null as different from '', and so keeps it.
-    return f"CAST({quoted(days.columns['user_id'])} AS VARCHAR)"
+    user = f"COALESCE(CAST({quoted(days.columns['user_id'])} AS VARCHAR), '') > ''"
+    if "event_count" not in days.columns:
+        return user
+    name = quoted(days.columns["event_count"])
+    count = f"COALESCE(CAST({name} AS BIGINT), CASE WHEN {name} IS NULL THEN 1 ELSE 0 END)"
+    return f"{user} AND {count} BETWEEN 1 AND {MOST_EVENTS}"
 
 
 def _between(first: date | datetime, end: date | datetime) -> str:
@@ -401,7 +451,7 @@ def _fetch_groups(days: DruidDays, day: date, folder: Path) -> tuple[list[Path],
     files = []
     for n in range(_DAY // _ROLLUP_PIECE):
         piece = start + n * _ROLLUP_PIECE
-        query = _groups_query(days, piece, piece + _ROLLUP_PIECE)
+        query = _groups_query(days, piece, min(piece + _ROLLUP_PIECE, days.end(day)))
         file, _ = days.druid.stream(query, folder / f"{day}.{n}")
         files.append(file)
     with duckdb.connect() as connection:
@@ -415,7 +465,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     """One row for each user, content, event type and quarter of an hour.
 
     Seconds are summed as whole microseconds, which is exact in any order, as in user_content_hours;
-    and only values that staging accepts as watch seconds.
+    and only values that can be watch seconds.
     """
     keys = [quoted(days.columns[ours]) for ours in _KEYS if ours in days.columns]
     measures = {
@@ -424,10 +474,16 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
         _LAST: 'TIMESTAMP_TO_MILLIS(MAX("__time"))',
     }
     if "watch_seconds" in days.columns:
-        seconds = f"CAST({quoted(days.columns['watch_seconds'])} AS DOUBLE)"
+        name = quoted(days.columns["watch_seconds"])
+        seconds = f"CAST({name} AS DOUBLE)"
+        most = 1_000_000_000 / SECONDS_IN[days.settings.columns.mapped()["watch_seconds"].unit]
+        is_readable = f"{seconds} >= 0 AND {seconds} < {most:.0f}"
         measures[_SECONDS] = (
-            f"SUM(CAST(ROUND({seconds} * 1000000) AS BIGINT))"
-            f" FILTER (WHERE {seconds} >= 0 AND {seconds} < 1000000000)"
+            f"SUM(CAST(ROUND({seconds} * 1000000) AS BIGINT)) FILTER (WHERE {is_readable})"
+        )
+        measures[_UNREADABLE] = (
+            f"MIN(CAST({name} AS VARCHAR)) FILTER (WHERE NOT COALESCE({is_readable}, FALSE)"
+            f" AND {name} IS NOT NULL)"
         )
     if "event_count" in days.columns:
         name = quoted(days.columns["event_count"])
@@ -436,7 +492,7 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
     quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
     return (
         f"SELECT {', '.join(selected)} FROM {quoted(days.settings.datasource)}"
-        f" WHERE {_between(first, end)} AND {_user(days)} > ''"
+        f" WHERE {_rows_of(days, first, end)} AND {_is_event(days)}"
         f" GROUP BY {', '.join([*keys, quarter])}"
     )
 
@@ -450,11 +506,11 @@ def _land(days: DruidDays, day: date, fetched: Fetched, connection: Connection) 
     Raises `Unreachable` if the files do not give the rows that came, which takes all back.
     """
     if days.settings.rollup:
-        _insert_events(connection, days, day, *_ungrouped(days, fetched.files))
-        _insert_rejected(connection, days, day, fetched.without_user)
+        source, types = _ungrouped(days, fetched.files)
+        _insert_events(connection, days, day, source, types, quoted(_UNREADABLE))
+        _insert_rejected(connection, days, day, fetched.odd)
         return
-    source = _read(fetched.files, days.types)
-    inserted = _insert_events(connection, days, day, source, days.types)
+    inserted = _insert_events(connection, days, day, _read(fetched.files, days.types), days.types)
     if inserted < fetched.rows:
         inserted += _insert_rejected(connection, days, day, fetched.files)
     if inserted != fetched.rows:
@@ -463,17 +519,37 @@ def _land(days: DruidDays, day: date, fetched: Fetched, connection: Connection) 
         )
 
 
+def _selected(
+    days: DruidDays, source: str, types: dict[str, str], unreadable: str | None, *extra: str
+) -> str:
+    return events_select(
+        days.settings,
+        Columns(types.get),
+        source,
+        occurred_at=_TIME,
+        clock=days.clock,
+        is_filtered=True,
+        unreadable_seconds=unreadable,
+        extra=extra,
+    )
+
+
 def _insert_events(
-    connection: Connection, days: DruidDays, day: date, source: str, types: dict[str, str]
+    connection: Connection,
+    days: DruidDays,
+    day: date,
+    source: str,
+    types: dict[str, str],
+    unreadable: str | None = None,
 ) -> int:
+    unreadable = unreadable if unreadable and "watch_seconds" in days.columns else None
     return scalar(
         connection,
         f"""
-        insert into raw.events
-        select event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count,
-            device, $day
-        from ({events_select(days.settings, types.get, source, epoch_unit="ms")})
-        where user_id is not null
+        insert into raw.events by name
+        select {LANDED}, $day::date as source_date
+        from ({_selected(days, source, types, unreadable)})
+        where problem is null
         """,
         {"day": day},
     )
@@ -482,15 +558,15 @@ def _insert_events(
 def _insert_rejected(connection: Connection, days: DruidDays, day: date, files: list[Path]) -> int:
     if not files:
         return 0
-    user = quoted(days.columns["user_id"])
     row = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in days.types)
+    source, whole = _read(files, days.types), f"to_json(struct_pack({row})) as source_row"
     return scalar(
         connection,
         f"""
         insert into raw.rejected_events
-        select $source, $day, 'no user', to_json(struct_pack({row}))
-        from {_read(files, days.types)}
-        where nullif({user}::varchar, '') is null
+        select $source, $day, problem, source_row
+        from ({_selected(days, source, days.types, None, whole)})
+        where problem is not null
         """,
         {"source": f"druid: {days.settings.datasource}", "day": day},
     )
@@ -507,14 +583,16 @@ def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]
     seconds_name = days.columns.get("watch_seconds")
     measures = dict.fromkeys([_ROWS, _FIRST, _LAST], "BIGINT")
     if seconds_name:
-        measures[_SECONDS] = "BIGINT"
+        measures |= {_SECONDS: "BIGINT", _UNREADABLE: "VARCHAR"}
     if "event_count" in days.columns:
         measures[count_name] = "BIGINT"
     count = quoted(count_name if "event_count" in days.columns else _ROWS)
     is_spread = f"({quoted(_LAST)} > {quoted(_FIRST)})"
     key_list = "".join(f"{quoted(name)}, " for name in keys)
-    seconds = f", {quoted(_SECONDS)} / 1e6 as {quoted(seconds_name)}" if seconds_name else ""
-    nothing = ", null" if seconds_name else ""
+    seconds = nothing = ""
+    if seconds_name:
+        nothing = ", null, null"
+        seconds = f", {quoted(_SECONDS)} / 1e6 as {quoted(seconds_name)}, {quoted(_UNREADABLE)}"
     groups = _read(files, {**keys, **measures})
     source = f"""(
         select {key_list}{quoted(_FIRST)} as "__time",

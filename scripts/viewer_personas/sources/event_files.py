@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import islice
@@ -11,18 +11,21 @@ from pathlib import Path
 
 import duckdb
 
-from viewer_personas.config import EventColumns, FileEvents
+from viewer_personas.config import FileEvents
 from viewer_personas.database.raw import Report, SliceBatch, forget_files
 from viewer_personas.database.sql import Connection, scalar, transaction
 from viewer_personas.errors import InputError
 from viewer_personas.sources.event_rows import (
+    LANDED,
     REQUIRED,
+    Clock,
+    Columns,
     events_select,
-    is_number,
-    is_time,
     near,
+    service_columns,
     service_name,
 )
+from viewer_personas.sources.fields import is_number, is_time
 from viewer_personas.sources.file_tables import (
     FILE,
     ROW,
@@ -39,7 +42,7 @@ from viewer_personas.sources.file_tables import (
 )
 
 # Part of every slice's identity: increase it when the same file gives different rows.
-_READER_VERSION = 1
+_READER_VERSION = 2
 _FILES_PER_SCAN = 100
 
 
@@ -60,6 +63,7 @@ class EventFiles:
 
     settings: FileEvents
     sources_file: Path
+    clock: Clock
     mapping_version: str
     files: dict[str, SourceFile]
     days: dict[str, FileDays]
@@ -77,19 +81,25 @@ class EventFiles:
     def identities(self) -> dict[date, str]:
         """The source identity wanted for every day from the first to the last with rows."""
         files_of_day = self.files_of_days()
-        if not files_of_day:
+        days = [day for day in files_of_day if day <= self.clock.limit.date()]
+        if not days:
             return {}
-        first, last = min(files_of_day), max(files_of_day)
-        every_day = (first + timedelta(days=n) for n in range((last - first).days + 1))
-        return {day: self._identity(files_of_day.get(day, [])) for day in every_day}
+        every_day = (min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1))
+        return {day: self._identity(day, files_of_day.get(day, [])) for day in every_day}
 
-    def _identity(self, names: list[str]) -> str:
+    def _identity(self, day: date, names: list[str]) -> str:
         files = [self.files[name] for name in names]
-        parts = [
-            {"file": file.name, "size": file.size_bytes, "modified": file.modified_at}
-            for file in files
-        ]
-        return json.dumps({"mapping": self.mapping_version, "files": parts})
+        parts: dict[str, object] = {
+            "mapping": self.mapping_version,
+            "files": [
+                {"file": file.name, "size": file.size_bytes, "modified": file.modified_at}
+                for file in files
+            ],
+        }
+        if day == self.clock.limit.date():
+            # a later load may accept more of this day
+            parts["until"] = str(self.clock.limit)
+        return json.dumps(parts)
 
     def warnings(self) -> list[str]:
         """Files read for the first time with rows but no readable time."""
@@ -102,16 +112,25 @@ class EventFiles:
         ]
 
     def remember(self, connection: Connection) -> None:
-        """Record the days of the new files and their undated rows.
+        """Record the days of the new files, and the rows that belong to no day that is loaded.
 
         Deletes the records of missing files. One transaction.
         """
         undated = [name for name in self.new if self.days[name].undated_rows]
+        last = self.clock.limit.date()
+        ahead = [name for name, found in self.days.items() if max(found.days, default=last) > last]
         with transaction(connection):
             forget_files(connection, kept=sorted(set(self.files) - set(self.new)))
             _insert_source_files(connection, self)
             if undated:
                 _insert_rejected(connection, self, undated, "occurred_at is null", {})
+            if ahead:
+                later = "occurred_at::date > $last"
+                _insert_rejected(connection, self, ahead, later, {"last": last})
+
+    def undated_sources(self) -> list[str]:
+        """The names in raw.rejected_events of what is read for the first time."""
+        return self.new
 
     def batches(self, connection: Connection, stale: dict[date, str]) -> Iterator[SliceBatch]:
         """The stale days with their identities, as batches that can be replaced one by one.
@@ -127,7 +146,7 @@ class EventFiles:
 
 
 def inspect_events(
-    connection: Connection, settings: FileEvents, sources_file: Path, report: Report
+    connection: Connection, settings: FileEvents, sources_file: Path, clock: Clock, report: Report
 ) -> EventFiles:
     """List the event files, and check the columns and days of new or changed ones.
 
@@ -139,7 +158,7 @@ def inspect_events(
     version = _mapping_version(settings)
     known = _known_days(connection, version, files)
     new = sorted(set(files) - set(known))
-    events = EventFiles(settings, sources_file, version, files, known, new)
+    events = EventFiles(settings, sources_file, clock, version, files, known, new)
     for name in new:
         _check_event_columns(connection, events, name)
     _check_optional_columns(connection, events)
@@ -175,11 +194,10 @@ def _land(connection: Connection, events: EventFiles, names: list[str], days: li
         inserted = scalar(
             connection,
             f"""
-            insert into raw.events
-            select event_id, user_id, content_id, event_type, occurred_at, watch_seconds,
-                event_count, device, occurred_at::date
+            insert into raw.events by name
+            select {LANDED}, occurred_at::date as source_date
             from ({_events_select(connection, events, names)})
-            where user_id is not null and {of_these_days}
+            where problem is null and {of_these_days}
             """,
             parameters,
         )
@@ -189,7 +207,7 @@ def _land(connection: Connection, events: EventFiles, names: list[str], days: li
     )
     # Whole rows are read only if some are missing: the second read costs as much as the first.
     if inserted < expected:
-        where = f"user_id is null and {of_these_days}"
+        where = f"problem is not null and {of_these_days}"
         _insert_rejected(connection, events, names, where, parameters)
     for name in names:
         check_unchanged(events.files[name])
@@ -200,7 +218,7 @@ def _insert_rejected(
     events: EventFiles,
     names: list[str],
     where: str,
-    parameters: dict[str, list[date]],
+    parameters: Mapping[str, object],
 ) -> None:
     connection.execute("create or replace temp table file_names (path varchar, name varchar)")
     connection.execute(
@@ -213,11 +231,7 @@ def _insert_rejected(
             insert into raw.rejected_events
             select file_names.name,
                 occurred_at::date,
-                case
-                    when occurred_at is not null then 'no user'
-                    when time_text is null then 'no time'
-                    else 'unreadable time: ' || time_text
-                end,
+                problem,
                 source_row
             from ({_events_select(connection, events, names, with_rows=True)}) as source_rows
             inner join file_names on source_rows.source_file = file_names.path
@@ -283,8 +297,7 @@ def _mapping_version(settings: FileEvents) -> str:
     """A hash of all settings that affect how a file becomes rows."""
     parts = {
         "reader": _READER_VERSION,
-        "columns": settings.columns.given(),
-        "constants": settings.constants.given(),
+        "mapping": settings.version(),
         "epoch_unit": settings.epoch_unit,
         "format": settings.format,
         "delimiter": settings.delimiter,
@@ -357,19 +370,23 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
     layout = _layout(connection, events, name)
     if layout is None:
         return
+    mapped = settings.columns.mapped()
     for ours in REQUIRED:
         if ours in settings.constants.given():
             continue
-        column = service_name(settings, ours)
-        if not has_column(connection, file, layout, column):
-            raise _no_column(connection, events, file, layout, ours, column)
-    time_type = layout.type_of(service_name(settings, "occurred_at")) or "VARCHAR"
-    if settings.epoch_unit and is_time(time_type):
+        for path in mapped[ours].paths():
+            if not has_column(connection, file, layout, path):
+                raise _no_column(connection, events, file, layout, f"columns.{ours}", path)
+    field = settings.occurred_at
+    if len(field.paths()) > 1:
+        return
+    time_type = layout.type_of(field.paths()[0]) or "VARCHAR"
+    if field.unit and is_time(time_type):
         raise InputError(
             f"{events.sources_file}: events.epoch_unit: the times in {name} are not numbers, "
             f"but {time_type}: remove epoch_unit"
         )
-    if not settings.epoch_unit and is_number(time_type):
+    if not field.unit and not field.format and is_number(time_type):
         raise _no_epoch_unit(events, name)
 
 
@@ -377,9 +394,14 @@ def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
     """A mapped optional column may be missing in some files; missing in all, it is misspelt."""
     if not events.new:
         return
-    for ours, column in events.settings.columns.given().items():
-        if ours in REQUIRED:
-            continue
+    given = events.settings.columns.given()
+    optional = {
+        path: f"columns.{ours}"
+        for ours, field in events.settings.columns.mapped().items()
+        if ours in given and ours not in REQUIRED
+        for path in field.paths()
+    }
+    for column, key in [*optional.items(), *((path, "where") for path in events.settings.where)]:
         missing = None
         # New files first: they nearly always have it, so the others need not be opened again.
         for name in [*events.new, *sorted(set(events.files) - set(events.new))]:
@@ -391,7 +413,7 @@ def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
             missing = missing or (file, layout)
         else:
             if missing:
-                raise _no_column(connection, events, *missing, ours, column)
+                raise _no_column(connection, events, *missing, key, column)
 
 
 def _no_column(
@@ -399,12 +421,12 @@ def _no_column(
     events: EventFiles,
     file: SourceFile,
     layout: Layout,
-    ours: str,
+    key: str,
     column: str,
 ) -> InputError:
     there = column_names(connection, file, layout)
     return InputError(
-        f"{events.sources_file}: events.columns.{ours}: "
+        f"{events.sources_file}: events.{key}: "
         f"there is no column {column} in {file.name}{near(column, there)}"
     )
 
@@ -413,7 +435,7 @@ def _no_epoch_unit(events: EventFiles, name: str) -> InputError:
     column = service_name(events.settings, "occurred_at")
     return InputError(
         f"{events.sources_file}: events.epoch_unit: is not set, but the times in {name} "
-        f"(column {column}) are numbers: set it to s or ms"
+        f"(column {column}) are numbers: set it to s, ms, us or ns"
     )
 
 
@@ -427,33 +449,32 @@ def _layout(connection: Connection, events: EventFiles, name: str) -> Layout | N
 def _events_select(
     connection: Connection, events: EventFiles, names: Sequence[str], *, with_rows: bool = False
 ) -> str:
-    """A query of the rows of the files under our names and in our types.
+    """A query of the rows of the files under our names and in our types, as `events_select`.
 
-    Also source_file (its path) and time_text, and with `with_rows` source_row, the row as JSON.
-    occurred_at and user_id are null if they are unreadable or missing.
+    Also source_file (its path), and with `with_rows` source_row, the row as JSON.
     """
     groups = by_layout((events.files[name], _layout(connection, events, name)) for name in names)
     if not groups:
         groups = {Layout("json"): []}
     selects = [
-        _group_select(events.settings, layout, files, with_rows=with_rows)
+        _group_select(events, layout, files, with_rows=with_rows)
         for layout, files in groups.items()
     ]
     return " union all ".join(selects)
 
 
 def _group_select(
-    settings: FileEvents, layout: Layout, files: list[SourceFile], *, with_rows: bool
+    events: EventFiles, layout: Layout, files: list[SourceFile], *, with_rows: bool
 ) -> str:
-    def type_of(column: str) -> str | None:
-        return "VARCHAR" if layout.format == "json" else layout.type_of(column)
-
-    fields = [service_name(settings, ours) for ours in EventColumns.model_fields]
+    settings, is_json = events.settings, layout.format == "json"
+    columns = Columns(lambda _: "VARCHAR", is_json=True) if is_json else Columns(layout.type_of)
+    fields = dict.fromkeys(columns.column(path)[0] for path in service_columns(settings))
     return events_select(
         settings,
-        type_of,
-        rows_of(layout, files, fields, with_rows=with_rows),
-        epoch_unit=settings.epoch_unit,
+        columns,
+        rows_of(layout, files, list(fields), with_rows=with_rows),
+        occurred_at=settings.occurred_at,
+        clock=events.clock,
         extra=[f"{FILE} as source_file", *([f"{ROW} as source_row"] if with_rows else [])],
     )
 

@@ -2,121 +2,232 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from viewer_personas.config import DruidEvents, EventColumns, FileEvents
-from viewer_personas.database.sql import literal, quoted
+from viewer_personas.config import DruidEvents, FileEvents
+from viewer_personas.database.sql import literal, pointer, quoted
+from viewer_personas.mapping import Mapped, TimeField
+from viewer_personas.sources.fields import (
+    Value,
+    conditions,
+    is_date,
+    is_number,
+    number_as_text,
+    readable,
+    there,
+)
 
 REQUIRED = ("user_id", "event_type", "occurred_at")
+LANDED = (
+    "event_id, user_id, content_id, event_type, occurred_at, watch_seconds, event_count, device, "
+    "has_time, unreadable_seconds"
+)
+# Sums of more would not fit into a bigint.
+MOST_EVENTS = 1_000_000_000
+# A row without one of these, though something stands there, is rejected.
+_KEYS = ("event_id", "user_id", "content_id", "event_type", "device")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The last moment that an event may have: that of the load and `hours`; UTC, no zone."""
+
+    limit: datetime
+    hours: float
+
+    @property
+    def reason(self) -> str:
+        """Why a later event is rejected."""
+        return f"later than the load by more than {self.hours:g} hours (max_clock_ahead_hours)"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a source. `type_of` gives the DuckDB type of one, None if it does not exist.
+
+    `is_json`: every column is a text, and one with an object or a list has JSON.
+    """
+
+    type_of: Callable[[str], str | None]
+    is_json: bool = False
+
+    def value(self, path: str) -> Value | None:
+        """The value at a path: a column, or a part of one with an object; None if none exists."""
+        column, inside = self.column(path)
+        kind = self.type_of(column)
+        if kind is None:
+            return None
+        if inside:
+            document = f"try_cast({quoted(column)} as json)"
+            if not self.is_json and kind != "VARCHAR":
+                document = f"to_json({quoted(column)})"
+            return Value(f"({document} ->> {pointer(inside)})", is_json=True)
+        if kind == "VARCHAR":
+            return Value(quoted(column), is_json=self.is_json)
+        if is_number(kind):
+            return Value(number_as_text(quoted(column), kind), kind, column=quoted(column))
+        return Value(f"{quoted(column)}::varchar", kind, column=quoted(column))
+
+    def column(self, path: str) -> tuple[str, str]:
+        """The column of a path, and the path inside it, often empty."""
+        if "." in path and (self.is_json or self.type_of(path) is None):
+            column, _, inside = path.partition(".")
+            return column, inside
+        return path, ""
+
+
+def service_columns(settings: FileEvents | DruidEvents) -> list[str]:
+    """The paths of everything that the mapping reads."""
+    constants = settings.constants.given()
+    paths = [
+        path
+        for ours, field in settings.columns.mapped().items()
+        if ours not in constants
+        for path in field.paths()
+    ]
+    return list(dict.fromkeys([*paths, *settings.where]))
 
 
 def service_name(settings: FileEvents | DruidEvents, ours: str) -> str:
     """The service's name for one of our columns; by default the same."""
-    return settings.columns.given().get(ours, ours)
+    field: Mapped = settings.columns.mapped()[ours]
+    return " and ".join(field.paths())
 
 
 def events_select(
     settings: FileEvents | DruidEvents,
-    type_of: Callable[[str], str | None],
+    columns: Columns,
     source: str,
     *,
-    epoch_unit: str | None,
+    occurred_at: TimeField,
+    clock: Clock,
+    is_filtered: bool = False,
+    unreadable_seconds: str | None = None,
     extra: Sequence[str] = (),
 ) -> str:
     """A query of the rows of `source` under our names and in our types.
 
-    `type_of` gives the DuckDB type of a column of the service, None if it does not exist. Also
-    time_text, the original of an unreadable time, and `extra` expressions. occurred_at and user_id
-    are null if they are unreadable or missing.
+    Also time_text, the original of an unreadable time, `problem`, why a row is not an event (null:
+    it is one), and `extra` expressions. `is_filtered`: the source has applied `where` already;
+    `unreadable_seconds`: SQL for seconds that could not be read, if the source knows.
     """
+    fields = {**settings.columns.mapped(), "occurred_at": occurred_at}
     constants = settings.constants.given()
-    fields = {
-        ours: service_name(settings, ours)
-        for ours in EventColumns.model_fields
-        if ours not in constants
+    found = {
+        name: None if name in constants else _found(columns, field)
+        for name, field in fields.items()
     }
-
-    def text(ours: str) -> str:
-        if ours in constants:
-            return literal(constants[ours])
-        if type_of(fields[ours]) is None:
-            return "null::varchar"
-        # CSV cannot tell an empty text from null, so no format distinguishes them.
-        return f"nullif({quoted(fields[ours])}::varchar, '')"
-
-    def number(ours: str, number_type: str) -> str:
-        # if the value is the same, without the slower conversion to text
-        there = type_of(fields[ours]) or "VARCHAR"
-        if ours not in constants and (_is_integer(there) or there.lower() == number_type):
-            return f"try_cast({quoted(fields[ours])} as {number_type})"
-        return f"try_cast({text(ours)} as {number_type})"
-
-    time = time_expression(
-        quoted(fields["occurred_at"]), type_of(fields["occurred_at"]) or "VARCHAR", epoch_unit
+    # Each step is a query of its own, so that no text is worked out twice.
+    plain = {name: value.plain if value else "null::varchar" for name, value in found.items()}
+    texts = {
+        name: literal(constants[name])
+        if name in constants
+        else there(fields[name], _text(name), settings.nulls)
+        for name in fields
+    }
+    values = {
+        name: _text(name)
+        if name in constants
+        else readable(fields[name], *_as_column(name, found[name]))
+        for name in fields
+    }
+    seconds = _value("watch_seconds")
+    unreadable = (
+        unreadable_seconds or f"case when {seconds} is null then {_text('watch_seconds')} end"
     )
-    # A single time in the year 9999 would create slices for millennia.
-    is_readable = f"({time} >= timestamp '1990-01-01' and {time} < timestamp '2100-01-02')"
-    seconds = number("watch_seconds", "double")
-    # A NaN would make every sum of minutes that includes it NaN.
+    moment, of_time = _as_column("occurred_at", found["occurred_at"])
+    problem = _problem(clock, [name for name, value in found.items() if value and value.is_json])
+    where_texts = {} if is_filtered else {path: _plain(columns, path) for path in settings.where}
+    where = conditions({path: settings.where[path] for path in where_texts}, where_texts)
     return f"""
-        select {text("event_id")} as event_id,
-            {text("user_id")} as user_id,
-            {text("content_id")} as content_id,
-            {text("event_type")} as event_type,
-            case when {is_readable} then {time} end as occurred_at,
-            case when not coalesce({is_readable}, false) then {text("occurred_at")} end
-                as time_text,
-            case when isfinite({seconds}) then {seconds} end as watch_seconds,
-            coalesce({number("event_count", "bigint")}, 1) as event_count,
-            {text("device")} as device
+        select {_listed({name: _value(name) for name in _KEYS})},
+            {_value("occurred_at")} as occurred_at,
+            not {is_date(occurred_at, of_time.column or moment, of_time.type)} as has_time,
+            case when {_value("occurred_at")} is null then {moment} end as time_text,
+            {seconds} as watch_seconds,
+            {unreadable} as unreadable_seconds,
+            coalesce({_value("event_count")}, 1) as event_count,
+            {problem} as problem
             {"".join(f", {expression}" for expression in extra)}
-        from {source}
+        from (
+            select *, {_listed({_value(name): value for name, value in values.items()})}
+            from (
+                select * replace ({_listed({_text(name): text for name, text in texts.items()})})
+                from (
+                    select *, {_listed({_text(name): text for name, text in plain.items()})}
+                    from {source}
+                    where {where}
+                )
+            )
+        )
     """
 
 
-def time_expression(column: str, column_type: str, epoch_unit: str | None) -> str:
-    """SQL for a timestamp in UTC, null if the value cannot be read as a time."""
-    if epoch_unit == "ms" and _is_integer(column_type):
-        return f"case when {column} between 0 and 1e13 then make_timestamp({column} * 1000) end"
-    if epoch_unit:
-        number = f"try_cast({column} as double)"
-        seconds = number if epoch_unit == "s" else f"({number} / 1e3)"
-        microseconds = f"round({seconds} * 1e6)::bigint"
-        return f"case when {seconds} between 0 and 1e10 then make_timestamp({microseconds}) end"
-    if is_time(column_type) and "ZONE" not in column_type:
-        return f"try_cast({column} as timestamp)"
-    if "ZONE" in column_type:
-        return f"({column} at time zone 'UTC')"
-    # What the cast alone cannot read: the basic format 20250101T100000Z, a decimal comma, blanks.
-    extended = (
-        f"regexp_replace(upper(trim({column}::varchar)), "
-        r"'^(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)[.,]?(\d*)', "
-        r"'\1-\2-\3T\4:\5:\6.\7')"
+def _listed(expressions: dict[str, str]) -> str:
+    return ", ".join(f"{expression} as {name}" for name, expression in expressions.items())
+
+
+def _text(name: str) -> str:
+    return quoted(f"{name}: text")
+
+
+def _value(name: str) -> str:
+    return quoted(f"{name}: value")
+
+
+def _found(columns: Columns, field: Mapped) -> Value | None:
+    """The value of a field; of several columns, their texts behind each other."""
+    values = [columns.value(path) for path in field.paths()]
+    if len(values) == 1:
+        return values[0]
+    texts = [value.plain if value else "null::varchar" for value in values]
+    return Value("(" + " || ' ' || ".join(texts) + ")")
+
+
+def _as_column(name: str, value: Value | None) -> tuple[str, Value]:
+    """The text of a field where it is a column, and its value with it."""
+    if value is None:
+        return _text(name), Value(_text(name))
+    return _text(name), replace(value, text=_text(name))
+
+
+def _plain(columns: Columns, path: str) -> str:
+    value = columns.value(path)
+    return value.plain if value else "null::varchar"
+
+
+def _problem(clock: Clock, json_fields: list[str]) -> str:
+    """SQL for why a row is no event; null if it is one."""
+    moment, count = _value("occurred_at"), _value("event_count")
+    unreadable_keys = " ".join(
+        f"when {_value(name)} is null and {_text(name)} is not null"
+        f" then 'unreadable {name}: ' || {_text(name)}"
+        for name in _KEYS
+        if name in json_fields
     )
-    # The session is in UTC (see database.connect), so a text without a zone is read as UTC.
-    return (
-        f"(coalesce(try_cast({column}::varchar as timestamptz), "
-        f"try_cast({extended} as timestamptz)) at time zone 'UTC')"
-    )
-
-
-def is_time(column_type: str) -> bool:
-    """Whether a DuckDB type is a date or a time."""
-    return column_type.startswith(("TIMESTAMP", "DATE"))
-
-
-def is_number(column_type: str) -> bool:
-    """Whether a DuckDB type is a number."""
-    return column_type.startswith("DECIMAL") or (
-        _is_integer(column_type) or column_type.endswith(("FLOAT", "DOUBLE"))
-    )
-
-
-def _is_integer(column_type: str) -> bool:
-    return column_type.endswith(("INT", "INTEGER"))
+    range_of_counts = f"'event_count is not between 1 and {MOST_EVENTS}: '"
+    return f"""
+        case
+            when {moment} is null and {_text("occurred_at")} is null then 'no time'
+            when {moment} is null then 'unreadable time: ' || {_text("occurred_at")}
+            when {moment} > timestamp '{clock.limit}' then {literal(clock.reason)}
+            {unreadable_keys}
+            when nullif(trim({_text("user_id")}), '') is null then 'no user'
+            when {count} between 1 and {MOST_EVENTS} or {_text("event_count")} is null then null
+            else {range_of_counts} || {_text("event_count")}
+        end
+    """
 
 
 def near(wanted: str, there: list[str]) -> str:
     """The end of a message: what was probably meant, else what exists."""
     found = difflib.get_close_matches(wanted, there, n=1)
+    folded = [name for name in there if _folded(name) == _folded(wanted)]
+    found = folded or found
     listed = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
     return f"; did you mean {found[0]}?" if found else f"; known are {listed}"
+
+
+def _folded(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -23,11 +23,12 @@ from viewer_personas.database.sql import (
     Connection,
     literal,
     literals,
+    pointer,
     quoted,
     scalar,
     typed_columns,
 )
-from viewer_personas.errors import InputError
+from viewer_personas.errors import InputError, Unreachable
 
 _ENDINGS: dict[str, FileFormat] = {
     ".parquet": "parquet",
@@ -109,13 +110,16 @@ def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: s
 
 
 def check_unchanged(file: SourceFile) -> None:
-    """Rows of two versions of a file must not be mixed or recorded as one of them."""
+    """Rows of two versions of a file must not be mixed or recorded as one of them.
+
+    Raises `Unreachable`: the source is not whole now.
+    """
     try:
         stat = Path(file.path).stat()
     except FileNotFoundError:
-        raise InputError(f"{file.name}: vanished while it was read. Load again.") from None
+        raise Unreachable(f"{file.name}: vanished while it was read. Load again.") from None
     if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.modified_at):
-        raise InputError(f"{file.name}: changed while it was read. Load again.")
+        raise Unreachable(f"{file.name}: changed while it was read. Load again.")
 
 
 @contextmanager
@@ -187,8 +191,10 @@ def _csv_layout(file: SourceFile, delimiter: str | None) -> Layout | None:
 
 
 def has_column(connection: Connection, file: SourceFile, layout: Layout, column: str) -> bool:
+    """Whether a file has a column, or a path inside one."""
     if layout.format != "json":
-        return layout.type_of(column) is not None
+        whole, _, inside = column.partition(".")
+        return layout.type_of(column) is not None or bool(inside and layout.type_of(whole))
     with readable([file]):
         query = f"""
             select count(*) from (
@@ -230,7 +236,8 @@ def rows_of(layout: Layout, files: list[SourceFile], fields: list[str], *, with_
 
 
 def _parquet(files: list[SourceFile]) -> str:
-    return f"read_parquet({_paths(files)}, {_FILE_OPTIONS})"
+    # older writers do not say that their texts are texts
+    return f"read_parquet({_paths(files)}, binary_as_string = true, {_FILE_OPTIONS})"
 
 
 def _csv(layout: Layout, files: list[SourceFile]) -> str:
@@ -284,8 +291,3 @@ def _paths(files: list[SourceFile]) -> str:
 def _escaped(path: str) -> str:
     """A path as a glob that matches only itself: DuckDB treats every path as a glob."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
-
-
-def pointer(field_name: str) -> str:
-    """The JSON pointer to a top-level field."""
-    return literal("/" + field_name.replace("~", "~0").replace("/", "~1"))

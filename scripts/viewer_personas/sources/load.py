@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,9 +12,17 @@ from viewer_personas.config import Sources
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
-from viewer_personas.database.sql import Connection, scalar
+from viewer_personas.database.sql import Connection, scalar, transaction
 from viewer_personas.errors import InputError
 from viewer_personas.sources import document_files, event_files
+from viewer_personas.sources.document_fields import write_fields
+from viewer_personas.sources.event_rows import Clock
+from viewer_personas.sources.profiles import (
+    check_profiles,
+    check_rejected,
+    event_profiles,
+    rejected_reasons,
+)
 
 
 class EventsDriver(Protocol):
@@ -25,6 +33,9 @@ class EventsDriver(Protocol):
 
     def warnings(self) -> list[str]:
         """Warnings about the source, one sentence each."""
+
+    def undated_sources(self) -> list[str]:
+        """What this load reads, as it is named in rejected rows without a day."""
 
     def remember(self, connection: Connection) -> None:
         """Record what the driver needs for the next load."""
@@ -49,8 +60,8 @@ class LoadSummary:
 
     slices_loaded: slices that were read; slices_changed: how many of them have a new version;
     slices_removed: days that the source no longer covers. The other numbers count the current
-    contents: slices, events, rejected rows (documents too), repeated events left out, contents,
-    users.
+    contents: slices, events, rejected rows (documents too) with their reasons, repeated events left
+    out, contents, users. `fields` are the profiles of the mapped fields in what was read.
     """
 
     run_id: str
@@ -63,6 +74,8 @@ class LoadSummary:
     duplicates: int = 0
     contents: int = 0
     users: int = 0
+    rejected_reasons: dict[str, int] = field(default_factory=dict)
+    fields: list[raw.FieldProfile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,6 +86,8 @@ def load(
     since: date | None = None,
     until: date | None = None,
     restore: bool = False,
+    clock_ahead_hours: float = 24,
+    now: datetime | None = None,
     report: Report = lambda text, done, total: None,
 ) -> LoadSummary:
     """Bring the raw layer up to date with the sources; reads only what changed.
@@ -80,10 +95,14 @@ def load(
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
     Pruned days stay too, unless the source has a new version of them with no fewer rows than
     before. With `restore`, pruned days from `since` on are loaded again, exactly as the source has
-    them. `report` receives what is being done, how much of it is done, and the total. Raises
-    `InputError` for a wrong configuration, before anything is changed, and for a file that cannot
-    be read, and `Unreachable` for a server that does not answer, or answers incompletely. In these
-    cases slices and tables already replaced are complete and the others are as they were.
+    them. Events later than `now` (UTC, no zone; by default the time of the load) and
+    `clock_ahead_hours` are rejected. `report` receives what is being done, how much of it is done,
+    and the total.
+
+    Raises `InputError` for a wrong configuration, for a file that cannot be read, and if too much
+    cannot be read as the mapping says, and `Unreachable` for a server that does not answer, or
+    answers incompletely. A load of files that fails changes nothing. Days from Druid are replaced
+    one by one: those already replaced are complete, and the others are as they were.
     """
     if since and until and since > until:
         raise InputError(f"--since {since} is after --until {until}: swap them")
@@ -92,29 +111,51 @@ def load(
             "--restore needs --since, the first day to restore. Rows that the source no longer has"
             " are lost, and so are their roll-ups."
         )
+    moment = now or datetime.now(UTC).replace(tzinfo=None)
+    clock = Clock(moment + timedelta(hours=clock_ahead_hours), clock_ahead_hours)
     with _connect_to_check(database) as connection:
         contents = _inspect_documents(connection, sources, "contents")
         users = _inspect_documents(connection, sources, "users")
-        events = _inspect_events(connection, sources, report)
-    with connect(database) as connection:
-        summary = LoadSummary(run_id=str(uuid.uuid4()), warnings=events.warnings())
+        events = _inspect_events(connection, sources, clock, report)
+    summary = LoadSummary(run_id=str(uuid.uuid4()), warnings=events.warnings())
+    with connect(database) as connection, _all_or_nothing(connection, sources):
         raw.create_raw_tables(connection)
-        _load_documents(connection, "contents", contents, summary, report)
-        _load_documents(connection, "users", users, summary, report)
+        _load_documents(connection, "contents", contents, sources, summary, report)
+        _load_documents(connection, "users", users, sources, summary, report)
         days = (since or date.min, until or date.max)
         _load_events(connection, events, days, restore, summary, report)
+        _profile(connection, sources, events, summary)
         _count(connection, summary)
     return summary
 
 
-def _inspect_events(connection: Connection, sources: Sources, report: Report) -> EventsDriver:
+def _all_or_nothing(connection: Connection, sources: Sources) -> AbstractContextManager[None]:
+    """One transaction for the load, except from Druid, where a load may take hours: each day that
+    is read is kept."""
+    return nullcontext() if sources.events.driver == "druid" else transaction(connection)
+
+
+def _profile(
+    connection: Connection, sources: Sources, events: EventsDriver, summary: LoadSummary
+) -> None:
+    """Record the profiles of what was read; raises `InputError` if too much is unreadable."""
+    undated = events.undated_sources()
+    summary.fields += event_profiles(connection, sources, summary.run_id, undated)
+    summary.warnings += check_profiles(connection, sources, summary.fields)
+    check_rejected(connection, sources, summary.run_id, undated)
+    raw.write_profiles(connection, summary.run_id, summary.fields)
+
+
+def _inspect_events(
+    connection: Connection, sources: Sources, clock: Clock, report: Report
+) -> EventsDriver:
     settings = sources.events
     if settings.driver == "files":
-        return event_files.inspect_events(connection, settings, sources.file, report)
+        return event_files.inspect_events(connection, settings, sources.file, clock, report)
     # here, because importing server clients takes half a second that other commands do not need
     from viewer_personas.sources import druid as druid_events
 
-    return druid_events.inspect_events(settings, sources.file)
+    return druid_events.inspect_events(settings, sources.file, clock)
 
 
 def _inspect_documents(
@@ -143,21 +184,25 @@ def _connect_to_check(database: Path) -> Iterator[Connection]:
 
 def _load_documents(
     connection: Connection,
-    table: str,
+    table: Literal["contents", "users"],
     documents: DocumentsDriver | None,
+    sources: Sources,
     summary: LoadSummary,
     report: Report,
 ) -> None:
     report(f"Loading {table}", 0, 1)
-    if documents:
-        summary.warnings += documents.load(connection, table)
-    else:
-        before = scalar(connection, f"select count(*) from raw.{table}")
-        raw.replace_documents(connection, table, None)
-        if before:
-            summary.warnings.append(
-                f"{table} are no longer configured: {before} documents were removed"
-            )
+    with transaction(connection):
+        if documents:
+            summary.warnings += documents.load(connection, table)
+        else:
+            before = scalar(connection, f"select count(*) from raw.{table}")
+            raw.replace_documents(connection, table, None)
+            if before:
+                summary.warnings.append(
+                    f"{table} are no longer configured: {before} documents were removed"
+                )
+        settings = sources.contents if table == "contents" else sources.users
+        summary.fields += write_fields(connection, table, settings)
     report(f"Loading {table}", 1, 1)
 
 
@@ -246,3 +291,4 @@ def _count(connection: Connection, summary: LoadSummary) -> None:
     summary.rejected = number("select count(*) from raw.rejected_events")
     summary.contents = number("select count(*) from raw.contents")
     summary.users = number("select count(*) from raw.users")
+    summary.rejected_reasons = rejected_reasons(connection)

@@ -48,14 +48,15 @@ from viewer_personas.database import raw
 from viewer_personas.database.connection import scratch_directory
 from viewer_personas.database.sql import Connection, literal, scalar, typed_columns
 from viewer_personas.errors import InputError, PersonasError, Unreachable
-from viewer_personas.sources.event_rows import near, time_expression
+from viewer_personas.sources.document_fields import document_columns
+from viewer_personas.sources.event_rows import near
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
 Result = TypeVar("Result")
 
 # Part of the identity of a source: increase it when the same document gives a different row.
-_READER_VERSION = 1
+_READER_VERSION = 2
 _LONGEST_WAIT_SECONDS = 60
 _IDS_PER_BATCH = 10_000
 _BYTES_SHOWN = 300
@@ -146,8 +147,11 @@ class MongoCollection:
             "hosts": sorted(self._hosts().split(",")),
             "database": settings.database,
             "collection": settings.collection,
-            "id": settings.id,
-            "updated_at": settings.updated_at,
+            "mapping": {
+                name: value
+                for name, value in settings.version().items()
+                if name in ("id", "updated_at", "keep", "nulls")
+            },
         }
         return hashlib.md5(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -496,20 +500,20 @@ class _Read:
         return b"".join(self._find(query))
 
     def _documents_from(self, lines: "_Lines", into: str) -> None:
-        updated_at = _pointer(self.settings.updated_at or "updated_at")
-        columns = ["source_key", "reason", "doc"]
+        settings = self.settings
+        mapped = document_columns(settings, settings.id, settings.updated_at or "updated_at", "doc")
+        names = ["source_key", "problem", "doc"]
         self._execute(
             f"""
             {into}
-            select source_key,
-                {literal(self.source.name())} as file,
-                case
-                    when reason is null then nullif(doc ->> {_pointer(self.settings.id)}, '')
-                end as _id,
-                {time_expression(f"(doc ->> {updated_at})", "VARCHAR", None)} as updated_at,
-                doc,
-                reason
-            from {_table_of(lines.path, columns, lines.longest)}
+            select source_key, file,
+                case when problem is null then _id end as _id,
+                updated_at, doc,
+                coalesce(problem, reason) as reason
+            from (
+                select source_key, problem, {literal(self.source.name())} as file, {mapped}
+                from {_table_of(lines.path, names, lines.longest)}
+            )
             """
         )
 
@@ -774,9 +778,3 @@ def _offers_snapshots(client: Client) -> bool:
     hello = client.admin.command("hello")
     is_set = "setName" in hello or hello.get("msg") == "isdbgrid"
     return is_set and hello["maxWireVersion"] >= _SNAPSHOTS_SINCE_WIRE_VERSION
-
-
-def _pointer(path: str) -> str:
-    """A dotted path as a JSON pointer in SQL."""
-    names = [name.replace("~", "~0").replace("/", "~1") for name in path.split(".")]
-    return literal("/" + "/".join(names))
