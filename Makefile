@@ -2,7 +2,10 @@
 # checkout, uv into .tools and the packages of uv.lock into .venv.
 PYTHON ?= python3
 UV := .tools/bin/uv
-UV_VERSION := 0.13.8
+# Packages, and what builds those that come without a wheel, are installed by hash (uv.lock,
+# pyproject.toml); so is uv itself.
+SYNC := $(UV) sync --frozen --quiet --system-certs --no-python-downloads --require-build-hashes \
+	--preview-features build-dependency-hashes
 BIN := .venv/bin
 export DBT_PROFILES_DIR := profiles
 export UV_COMPILE_BYTECODE_TIMEOUT := 0
@@ -18,23 +21,23 @@ help:  ## Show what there is
 
 setup: .venv/.installed  ## Fetch uv and the locked packages into the checkout
 
-$(UV):
+$(UV): .ci/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 		"Name another with make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .tools
-	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: --requirement .ci/uv.txt
+	@touch $@
 
 # With bytecode: where Python may not write it, each command would compile dbt again, for seconds.
 .venv/.installed: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads \
-		--compile-bytecode
+	$(SYNC) --python $(PYTHON) --compile-bytecode
 	@touch $@
 
 # What only tests need besides: Spark, pandas and polars, some 500 MB.
 .venv/.installed-for-tests: .venv/.installed
-	$(UV) sync --frozen --quiet --system-certs --python $(PYTHON) --no-python-downloads \
-		--extra spark --group dataframes
+	$(SYNC) --python $(PYTHON) --extra spark --group dataframes
 	@touch $@
 
 demo: setup  ## Generate a small streaming service and find its personas
@@ -88,7 +91,8 @@ check-pages: setup  ## Say whether the pages written from YAML and seeds are up 
 	$(BIN)/python -m pages.personas --check
 
 dist: $(UV)  ## Build wheel and sdist into dist
-	$(UV) build --quiet --system-certs --python $(PYTHON) --no-python-downloads
+	$(UV) build --quiet --system-certs --python $(PYTHON) --no-python-downloads \
+		--require-build-hashes --preview-features build-dependency-hashes
 
 robustness: setup  ## Build 10 demos (5 seeds, noise 1 and 2) and write the tables of docs/recovery.md
 	$(BIN)/python -m bench.robustness

@@ -18,17 +18,26 @@
             {% do definition_error(
                 name, value, 'a number' if definition.fractions is defined else 'a whole number'
             ) %}
-        {% elif definition.minimum is defined and value < definition.minimum %}
-            {% do definition_error(name, value, 'at least ' ~ definition.minimum) %}
-        {% elif definition.maximum is defined and value > definition.maximum %}
-            {% do definition_error(name, value, 'at most ' ~ definition.maximum) %}
+        {# in this way, because .nan is neither less nor more than anything #}
+        {% elif definition.minimum is defined
+            and not definition.minimum <= value <= definition.maximum %}
+            {% do definition_error(
+                name, value, 'from ' ~ definition.minimum ~ ' to ' ~ definition.maximum
+            ) %}
         {% elif definition.edges is defined and not are_edges(value) %}
-            {% do definition_error(name, value, 'an ascending list of whole numbers from 1') %}
+            {% do definition_error(name, value, 'an ascending list of whole numbers from 1 to 3660') %}
         {% elif definition.choices is defined and value not in definition.choices %}
             {% do definition_error(name, value, 'one of ' ~ definition.choices | join(', ')) %}
-        {% elif name == 'default_timezone' and value not in modules.pytz.all_timezones_set %}
+        {% elif name == 'default_timezone'
+            and (value is not string or value not in modules.pytz.all_timezones_set) %}
             {% do definition_error(name, value, 'an IANA name such as Europe/Berlin') %}
         {% endif %}
+    {% endfor %}
+    {% for name, key in moved_variables().items() if var(name, none) is not none %}
+        {% do exceptions.raise_compiler_error(
+            'Variable ' ~ name ~ ' is gone: write the mapping into the sources file, under ' ~ key
+            ~ ', and load again.'
+        ) %}
     {% endfor %}
     {% for earlier, later in in_order() if var(earlier) >= var(later) %}
         {% do definition_error(later, var(later), 'more than ' ~ earlier ~ ', ' ~ var(earlier)) %}
@@ -44,7 +53,7 @@
     {% endif %}
 {% endmacro %}
 
-{# Whether a value is an ascending list of distinct whole numbers from 1. #}
+{# Whether a value is an ascending list of distinct whole numbers from 1 to 3660 (days). #}
 {% macro are_edges(value) %}
     {% if value is string or value is mapping or value is not iterable or not value %}
         {{ return(false) }}
@@ -52,7 +61,7 @@
     {% for edge in value if edge is not integer %}
         {{ return(false) }}
     {% endfor %}
-    {% if value[0] < 1 or value | unique | sort | list != value | list %}
+    {% if value[0] < 1 or value[-1] > 3660 or value | unique | sort | list != value | list %}
         {{ return(false) }}
     {% endif %}
     {{ return(true) }}
@@ -70,9 +79,15 @@
         ('churn_low_odds_ratio', 'churn_high_odds_ratio'),
     ]) }}
 {% endmacro %}
+
 {% macro definition_error(name, value, expected) %}
     {% do exceptions.raise_compiler_error(
         'Variable ' ~ name ~ ' (' ~ definitions()[name].is ~ ', in ' ~ definitions()[name].unit
-        ~ ') is ' ~ value ~ '; it must be ' ~ expected ~ '. Change it in dbt_project.yml or --vars.'
+        ~ ') is ' ~ value ~ '; it must be ' ~ expected ~ '. Change it in vars.yml, dbt_project.yml or --vars.'
     ) %}
+{% endmacro %}
+
+{# Variables of earlier versions -> the key of the sources file that has taken their place. #}
+{% macro moved_variables() %}
+    {{ return({'content_fields': 'contents.fields', 'user_fields': 'users.fields'}) }}
 {% endmacro %}

@@ -1,5 +1,5 @@
 {#
-    The thresholds: meaning, unit and valid values. A changed value rebuilds the partitions of the
+    The thresholds: meaning, unit and valid values; a number is from a minimum to a maximum. A changed value rebuilds the partitions of the
     models that name it in their SQL or in a macro that they use (definition_version).
 #}
 {% macro definitions() %}
@@ -14,7 +14,7 @@
             'unit': 'hour',
         },
         'min_watch_seconds': {
-            'minimum': 0,
+            'minimum': 0, 'maximum': 86400,
             'is': 'the least watch time of a content on a day to count as watched',
             'unit': 'seconds',
         },
@@ -24,7 +24,7 @@
             'unit': 'hours',
         },
         'lookback_days': {
-            'minimum': 168,
+            'minimum': 168, 'maximum': 3660,
             'is': 'how far back an evaluation date looks; at least twice the longest window',
             'unit': 'days',
         },
@@ -45,34 +45,34 @@
             'unit': 'days; 1 = consecutive dates',
         },
         'binge_min_episodes': {
-            'minimum': 2,
+            'minimum': 2, 'maximum': 1000,
             'is': 'how many episodes of a series within 24 hours make a binge', 'unit': 'episodes',
         },
         'spike_max_days': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 3660,
             'is': 'the most active days of an activity period that is a spike (low-engagement visit)',
             'unit': 'days',
         },
         'spike_max_watch_minutes': {
-            'minimum': 0, 'fractions': true,
+            'minimum': 0, 'maximum': 1000000, 'fractions': true,
             'is': 'the watch time that an activity period must stay below to be a spike',
             'unit': 'minutes',
         },
         'sleepy_min_days': {
-            'minimum': 2,
+            'minimum': 2, 'maximum': 3660,
             'is': 'how many consecutive inactive days make a sleepy region', 'unit': 'days',
         },
         'ghost_min_spikes': {
-            'minimum': 2,
+            'minimum': 2, 'maximum': 1000,
             'is': 'how many consecutive spikes make a ghost region', 'unit': 'spikes',
         },
         'ghost_min_gap_days': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 3660,
             'is': 'the fewest inactive days between two spikes of a ghost region',
             'unit': 'days; fewer than sleepy_min_days',
         },
         'ghost_min_days': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 3660,
             'is': 'the least length of a ghost region, from its first to its last active date',
             'unit': 'days',
         },
@@ -82,7 +82,7 @@
             'unit': 'share of the touched titles that have a genre',
         },
         'ghost_min_titles': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 1000000,
             'is': 'the fewest touched titles for the share of a genre to be a clear interest',
             'unit': 'titles',
         },
@@ -112,12 +112,12 @@
             'unit': 'hour; later than the prime time',
         },
         'peak_min_days': {
-            'minimum': 3,
+            'minimum': 3, 'maximum': 3660,
             'is': 'the fewest watched days for a peak hour or weekday',
             'unit': 'days',
         },
         'genre_prior_titles': {
-            'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'maximum': 1000000, 'fractions': true,
             'is': 'how many titles are added to both the watched and the expected titles of a genre',
             'unit': 'titles; one watched title lifts a genre to at most 1 + 1 / this',
         },
@@ -136,7 +136,7 @@
             'unit': 'weeks',
         },
         'forecast_prior_steps': {
-            'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'maximum': 1000000, 'fractions': true,
             'is': 'how many steps of the whole persona are added to those of a week of its spells',
             'unit': 'steps: one viewer from one weekly date to the next',
         },
@@ -174,7 +174,7 @@
             'unit': 'days; the first band begins at 0',
         },
         'churn_prior_viewers': {
-            'minimum': 0.01, 'fractions': true,
+            'minimum': 0.01, 'maximum': 1000000, 'fractions': true,
             'is': 'how many viewers with the churn rate of the parent group are added to a group',
             'unit': 'viewers; more pull small groups closer to their parent groups',
         },
@@ -184,29 +184,29 @@
             'unit': 'ratio of odds',
         },
         'churn_high_odds_ratio': {
-            'minimum': 1, 'fractions': true,
+            'minimum': 1, 'maximum': 1000000, 'fractions': true,
             'is': 'from which ratio of the odds of churn to those of the base rate risk is high',
             'unit': 'ratio of odds',
         },
         'raw_retention_days': {
-            'minimum': 0,
+            'minimum': 0, 'maximum': 36600,
             'is': 'how many days of raw events are kept; personas prune drops older ones once '
                 ~ 'their roll-ups are built',
             'unit': 'days; 0 = all',
         },
         'history_retention_days': {
-            'minimum': 0,
+            'minimum': 0, 'maximum': 36600,
             'is': 'how many days of roll-ups are kept; older days expire with personas prune',
             'unit': 'days; 0 = all',
         },
         'events_at_once': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 1000000000000,
             'is': 'how many events a roll-up aggregates at a time, in whole days; on DuckDB, where '
                 ~ 'fewer take less memory',
             'unit': 'events; a day with more is split into parts of whole quarters of an hour',
         },
         'viewer_days_at_once': {
-            'minimum': 1,
+            'minimum': 1, 'maximum': 1000000000000,
             'is': 'how many rows of user_days, counted for each evaluation date, are turned into '
                 ~ 'metrics and matches at a time; on DuckDB, where fewer take less memory',
             'unit': 'rows; at least one date',

@@ -192,6 +192,7 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
         local_hour_at=pd.Series(local_time, index=events.index).dt.floor("h"),
         watch_seconds=events["watch_seconds"].where(
             events["watch_seconds"].between(0, UNBELIEVABLE_WATCH_SECONDS, inclusive="left")
+            & (events["interaction"] == "watch")
         ),
     )
     keys = ["source_date", "user_id", "local_hour_at", "content_id", "interaction"]

@@ -207,7 +207,9 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
         for row in read_seed("event_types")
     }
     seconds = pl.col("watch_seconds")
-    is_believable = (seconds >= 0) & (seconds < UNBELIEVABLE_WATCH_SECONDS)
+    is_believable = (
+        (pl.col("interaction") == "watch") & (seconds >= 0) & (seconds < UNBELIEVABLE_WATCH_SECONDS)
+    )
     utc = pl.col("occurred_at").dt.replace_time_zone("UTC")
     zones = users["timezone"].unique().to_list()
     local_time = pl.coalesce(

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import yaml
 
 from viewer_personas import checks
-from viewer_personas.database.connection import connect
+from viewer_personas.database.connection import (
+    connect,
+    interruptible,
+    is_of_the_machine,
+    memory_limit,
+)
 from viewer_personas.database.raw import Report, create_raw_tables
 from viewer_personas.database.sql import scalar
-from viewer_personas.errors import CheckFailed, InputError
+from viewer_personas.errors import CheckFailed, InputError, Unreachable
 from viewer_personas.project import PACKAGED, work_folder
+from viewer_personas.thresholds import check_thresholds, refuse_unknown
+from viewer_personas.yaml_text import read_yaml
 
 # Importing dbt takes seconds, which `personas explain` should not have to wait for.
 if TYPE_CHECKING:
@@ -68,6 +74,10 @@ def build(
             raise InputError(f"{database}: nothing is loaded. Run `personas load` first.")
     with connect(database) as connection:
         create_raw_tables(connection)  # it may have been loaded by a version without some of them
+        if not _has_fields(connection):
+            raise InputError(
+                f"{database}: loaded by an earlier version. Run `personas load` first."
+            )
     project = parsed(database)
     left_out, before = _tests_of(project), {}
     if tests:
@@ -206,7 +216,7 @@ def invoke(
             report(event.data.description, event.data.index - 1, event.data.total)
 
     folder = project or PROJECT
-    with _environment(database):
+    with _environment(database), interruptible(_interrupt_dbt):
         try:
             result = dbtRunner(manifest=manifest, callbacks=[on_event]).invoke(
                 [
@@ -217,6 +227,8 @@ def invoke(
             )
         finally:
             DuckDBConnectionManager.close_all_connections()
+    if isinstance(result.exception, KeyboardInterrupt):
+        raise result.exception
     if result.exception:
         raise InputError(_first_words(str(result.exception)))
     if arguments[0] == "parse":
@@ -224,11 +236,22 @@ def invoke(
     return result
 
 
+def _interrupt_dbt() -> None:
+    """Interrupt what dbt's threads ask DuckDB; dbt itself tries that once, and may miss."""
+    from dbt.adapters.factory import FACTORY
+
+    for adapter in list(FACTORY.adapters.values()):
+        for connection in list(adapter.connections.thread_connections.values()):
+            if connection.state == "open":
+                connection.handle.cursor().interrupt()
+
+
 @contextmanager
 def _environment(database: Path) -> Iterator[None]:
     """What profiles.yml and dbt read from the environment; put back what was there."""
     settings = {
         "PERSONAS_DATABASE": str(database.resolve()),
+        "PERSONAS_MEMORY_LIMIT": memory_limit(),
         # they take a second of each build and are not used
         "DBT_WRITE_JSON": os.environ.get("DBT_WRITE_JSON", "false"),
         "DBT_LOG_LEVEL_FILE": os.environ.get("DBT_LOG_LEVEL_FILE", "info"),
@@ -250,26 +273,25 @@ def _environment(database: Path) -> Iterator[None]:
 
 def default_variables(project: Path) -> dict[str, Any]:
     """The vars of dbt_project.yml with their default values."""
-    settings = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    variables: dict[str, Any] = settings["vars"]
+    file = project / "dbt_project.yml"
+    variables: dict[str, Any] = read_yaml(file.read_text(encoding="utf-8"), str(file))["vars"]
     return variables
 
 
 def variables_of(variables: str | None) -> dict[str, Any]:
-    """All vars, with --vars applied. Raises `InputError` if these are invalid YAML or unknown."""
-    known = default_variables(PROJECT)
-    if not variables:
-        return known
-    try:
-        given = yaml.safe_load(variables)
-    except yaml.YAMLError as error:
-        raise InputError(f"--vars is not valid YAML: {_first_words(str(error))}") from error
-    if not isinstance(given, dict):
-        raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
-    for name in given:
-        if name not in known:
-            raise InputError(f"--vars: unknown variable {name}; known are {', '.join(known)}")
-    return {**known, **given}
+    """All vars, with --vars applied.
+
+    Raises `InputError` if these are invalid YAML or unknown, or a var is out of its range.
+    """
+    values = default_variables(PROJECT)
+    if variables:
+        given = read_yaml(variables, "--vars")
+        if not isinstance(given, dict):
+            raise InputError("--vars: expected YAML like '{lookback_days: 200}'")
+        refuse_unknown(given, values, "--vars", PROJECT)
+        values |= given
+    check_thresholds(values, PROJECT)
+    return values
 
 
 def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -277,6 +299,14 @@ def _is_loaded(connection: duckdb.DuckDBPyConnection) -> bool:
         return bool(scalar(connection, "select count(*) from raw.slices"))
     except duckdb.CatalogException:
         return False
+
+
+def _has_fields(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the mapping was applied to the documents, which earlier versions left to dbt."""
+    query = "select count(*) from raw.{} limit 1"
+    return not scalar(connection, query.format("contents")) or bool(
+        scalar(connection, query.format("field_profiles"))
+    )
 
 
 def _nodes(results: list["dbtRunnerResult"]) -> Iterator[Any]:
@@ -296,6 +326,11 @@ def _collect(results: list["dbtRunnerResult"], summary: BuildSummary, database: 
             summary.warnings.append(message + _failing_rows(database, node.node.compiled_code))
         elif node.status == "pass":
             summary.checks_passed += 1
+    for failure in failures:
+        if is_of_the_machine(failure):
+            raise Unreachable(
+                f"{database}: {failure}. What was built before is kept; run the same command again."
+            )
     if failures:
         raise CheckFailed("dbt build failed:\n" + "\n".join(f"  {line}" for line in failures))
     if not all(result.success for result in results):

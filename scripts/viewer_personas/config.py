@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -29,6 +28,7 @@ from viewer_personas.mapping import (
     UserFields,
     Where,
 )
+from viewer_personas.yaml_text import read_yaml
 
 FileFormat = Literal["parquet", "csv", "json"]
 Text = Field(default=None, min_length=1)
@@ -203,11 +203,17 @@ class DruidServer(_Server):
     @field_validator("url")
     @classmethod
     def _url_is_one(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # the port is no number; Python's message repeats it
+            is_url = False
+        if not is_url:
             raise ValueError("must be like https://druid.example.com:8888")
         if parts.username or parts.password:
             raise ValueError("must not hold user and password: they have keys of their own")
+        if parts.query or parts.fragment:
+            raise ValueError("must end with its path: remove what follows ? or #")
         return url.rstrip("/")
 
 
@@ -389,7 +395,8 @@ def load_sources(path: Path) -> Sources:
     try:
         return Sources(file=path, **settings)
     except ValidationError as error:
-        raise InputError(f"{path}: {_message(error.errors())}") from error
+        # its cause stays unsaid: it shows what the environment holds
+        raise InputError(f"{path}: {_message(error.errors())}") from None
 
 
 def load_file_exports(path: Path) -> Exports:
@@ -409,32 +416,14 @@ def load_file_exports(path: Path) -> Exports:
         raise InputError(f"{path}: {_message(error.errors())}") from None
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that rejects duplicate keys instead of silently keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key}", problem_mark=node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Create it, or use --sources.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}: not valid YAML{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+    settings = read_yaml(text, str(path))
     if not isinstance(settings, dict):
         raise InputError(f"{path}: must be a mapping with the key events (and contents, users)")
     if "file" in settings:
@@ -460,7 +449,22 @@ def _with_environment(value: Any, path: Path, key: str) -> Any:
             raise InputError(f"{path}: {key}: the environment variable {name} is not set")
         return os.environ[name]
 
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
+    replaced = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
+    return value if replaced == value else _FromEnvironment(replaced, value)
+
+
+class _FromEnvironment(str):
+    """A text with values from the environment, which a message shows as the file has it."""
+
+    written: str
+
+    def __new__(cls, text: str, written: str) -> Self:
+        made = super().__new__(cls, text)
+        made.written = written
+        return made
+
+    def __repr__(self) -> str:
+        return repr(self.written)
 
 
 _SOURCES = ("events", "contents", "users")
@@ -492,11 +496,11 @@ def _message(errors: list[ErrorDetails]) -> str:
 
 
 def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
-    given = "what is there" if place[-1] in _SECRETS else repr(error["input"])
+    given = _shown(error["input"], place)
     match error["type"]:
         case "union_tag_invalid":
             known = error["ctx"]["expected_tags"].replace("'", "").replace(", ", " or ")
-            return f"'{error['ctx']['tag']}' is not a known driver; choose {known}"
+            return f"{error['input']['driver']!r} is not a known driver; choose {known}"
         case "union_tag_not_found":
             return "is missing"
         case "extra_forbidden":
@@ -507,7 +511,7 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
         case "missing":
             return "is missing"
         case "value_error":
-            return str(error["ctx"]["error"])
+            return _as_written(str(error["ctx"]["error"]), error["input"])
         case "string_type" | "list_type" if "path" in place:
             return f"must be a path, a glob, or a list of them, not {given}"
         case "string_type":
@@ -520,6 +524,25 @@ def _explanation(error: ErrorDetails, place: tuple[int | str, ...]) -> str:
             return f"must be a mapping of keys to values, not {given}"
         case _:
             return error["msg"]
+
+
+def _as_written(message: str, value: Any) -> str:
+    """A message about a value, in which texts from the environment are as the file has them."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            message = _as_written(message, part)
+    elif isinstance(value, _FromEnvironment):
+        message = message.replace(str(value), value.written)
+    return message
+
+
+def _shown(value: Any, place: tuple[int | str, ...]) -> str:
+    """A wrong value in a message, if it cannot hold a secret."""
+    if place[-1] in _SECRETS:
+        return "what is there"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(value)
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:

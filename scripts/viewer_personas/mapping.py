@@ -28,7 +28,7 @@ Scalar = str | bool | int | float
 class Settings(BaseModel):
     """A part of the sources file: unknown keys and values of another type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def given(self) -> dict[str, Any]:
         """The keys that were set, with their values, in JSON's types."""

@@ -15,11 +15,10 @@ and macros, the service's seeds if it has them, and dbt_project.yml with its var
 the package changes none of the service's files.
 """
 
-import csv
-import difflib
+import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,9 @@ from typing import Any
 import yaml
 
 from viewer_personas.errors import InputError
+from viewer_personas.seeds import parse_rows, read_file, seed_properties
+from viewer_personas.thresholds import refuse_unknown
+from viewer_personas.yaml_text import read_yaml
 
 INSIDE = Path(__file__).parent / "dbt"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -62,10 +64,19 @@ users:
 
 
 def work_folder(project: Path) -> Path | None:
-    """Where dbt keeps its state between runs; None in a checkout, where it is target/."""
-    if project == INSIDE:
+    """Where dbt keeps its state between runs; None in a checkout, where it is target/.
+
+    A checkout that may not be written, and a package, leave it in the current folder or, if that
+    may not be written either, in the user's cache.
+    """
+    if project.parent.name == HIDDEN:
+        return project.parent
+    if project != INSIDE and os.access(project, os.W_OK):
+        return None
+    if os.access(Path.cwd(), os.W_OK):
         return Path.cwd() / HIDDEN
-    return project.parent if project.parent.name == HIDDEN else None
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "viewer-personas"
 
 
 def init(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -148,7 +159,8 @@ def _compose(folder: Path) -> Path:
         own = folder.resolve() / "seeds" / path.name
         is_own = path.stem in OWN_SEEDS and own.exists()
         if is_own:
-            check_columns(str(own), _header(own), columns[path.stem]["config"]["column_types"])
+            wanted = columns[path.stem]["config"]["column_types"]
+            parse_rows(read_file(own, str(own)), str(own), list(wanted))
         _link(project / "seeds" / path.name, own if is_own else path)
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     written = project / "dbt_project.yml"
@@ -170,48 +182,13 @@ def _own_vars(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        own = read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(own, dict):
         raise InputError(f"{path}: expected lines such as `lookback_days: 200`")
-    for name in own:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise InputError(f"{path}: unknown variable {name}{hint}")
+    refuse_unknown(own, known, str(path), PACKAGED)
     return own
-
-
-def seed_properties(project: Path) -> dict[str, dict[str, Any]]:
-    """What seeds.yml declares for each seed: columns, types, and which must not be empty."""
-    text = (project / "seeds" / "seeds.yml").read_text(encoding="utf-8")
-    return {seed["name"]: seed for seed in yaml.safe_load(text)["seeds"]}
-
-
-def check_columns(file: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
-    """Raise `InputError` that names each missing or unexpected column of a seed."""
-    missing = [name for name in wanted if name not in columns]
-    unknown = [name or "without a name" for name in columns if name not in wanted]
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    problems = [
-        f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        f" {'are' if len(names) > 1 else 'is'} {problem}"
-        for names, problem in ((missing, "missing"), (unknown, "unknown"), (repeated, "repeated"))
-        if names
-    ]
-    if problems:
-        raise InputError(
-            f"{file}: {'; '.join(problems)}; the first line must name {', '.join(wanted)}."
-        )
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [column.strip() for column in next(csv.reader(file), [])]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _vars_text() -> str:

@@ -68,16 +68,6 @@ DATE_ROWS = values("day", list(DATES), "date")
 TIME_ROWS = values("moment", list(TIMES), "timestamp")
 
 QUERIES = {
-    "json_text": f"""
-        select number, {{{{ json_text('document', 'a') }}}} as a,
-            {{{{ json_text('document', 'n.a') }}}} as nested
-        from ({DOCUMENT_ROWS}) order by number""",
-    "json_kind": f"""
-        select number, {{{{ json_kind('document', 'a') }}}} as a
-        from ({DOCUMENT_ROWS}) order by number""",
-    "json_texts": f"""
-        select number, {{{{ each_of(json_texts('document', 'a')) }}}} as a
-        from ({DOCUMENT_ROWS}) order by number, a nulls last""",
     "dates": f"""
         select number,
             cast({{{{ plus_days('day', 1) }}}} as string) as next,
@@ -122,13 +112,6 @@ QUERIES = {
             select {{ list_of_texts('word', 'number') }} as all_of_it
             from (select 2 as number, 'b' as word union all select 1, 'c' union all select 1, 'a')
         )""",
-    "casts": f"""
-        select number,
-            cast({{{{ text_as('date', 'text') }}}} as string) as day,
-            {{{{ text_as('integer', 'text') }}}} as whole,
-            {{{{ text_as('double', 'text') }}}} as number_of,
-            {{{{ text_as('boolean', 'text') }}}} as yes
-        from ({values("text", list(TEXTS))}) order by number""",
     "metric_text": """
         select {{ metric_text('value') }} as said
         from (

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,42 @@ def personas(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         env={**os.environ, **environment},
         check=False,
     )
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_is_one_message_and_goes_on(
+    demo: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    database = tmp_path / "personas.duckdb"
+    shutil.copy(demo / "personas.duckdb", database)
+    command = [
+        str(Path(sys.executable).with_name("personas")),
+        "build",
+        "--database",
+        str(database),
+    ]
+    process = subprocess.Popen(
+        [*command, "--full-refresh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        before = written_at(database)
+        while written_at(database) == before and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == status, errors
+    assert "Interrupted." in errors
+    assert "Traceback" not in errors
+    assert personas("build", "--database", str(database)).returncode == 0
+
+
+def written_at(database: Path) -> int:
+    """When a build last wrote to the file or its log."""
+    wal = database.with_name(database.name + ".wal")
+    return sum(path.stat().st_mtime_ns for path in (database, wal) if path.exists())
 
 
 @pytest.fixture(scope="module")

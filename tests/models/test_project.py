@@ -9,14 +9,40 @@ from typing import Any
 import pytest
 import yaml
 from dbt.contracts.graph.manifest import Manifest
+from typer.testing import CliRunner
 
 from pages import lineage
 from service import GRAINS, OF_TIMES, PARTITIONS, Demo
-from viewer_personas.build import PROJECT, build, invoke, parse
+from viewer_personas.build import PROJECT, build, invoke, parse, variables_of
+from viewer_personas.cli.app import app
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.rules.catalogue import window_lengths
+
+# --vars that no build can run with, and what the message names.
+WRONG_VARS = {
+    "{day_starts_at_hour: 13}": "day_starts_at_hour",
+    "{lookback_days: 100}": "lookback_days",
+    "{lookback_days: ~}": "lookback_days",
+    "{as_of_weekday: someday}": "as_of_weekday",
+    "{default_timezone: Berlin}": "default_timezone",
+    "{default_timezone: [UTC]}": "default_timezone",
+    "{binge_min_episodes: many}": "binge_min_episodes",
+    "{exclusivity_method: loudest}": "exclusivity_method",
+    "{spike_max_watch_minutes: .nan}": "spike_max_watch_minutes",
+    "{churn_high_odds_ratio: .inf}": "churn_high_odds_ratio",
+    "{churn_recency_bands: [7, .nan]}": "churn_recency_bands",
+    "{raw_retention_days: 99999999999}": "raw_retention_days",
+    "{content_fields: {title: name}}": "content_fields",
+    "{content_fields: {title: name}}": "content_fields",
+    "{user_fields: {timezone: ~, territory: t, signed_up_on: s, cancelled_on: c,"
+    " marketing_consent: m}}": "user_fields.timezone",
+    "{min_watch_seconds: 9223372036854775808}": "beyond 64 bits",
+    "{lookbak_days: 200}": "lookbak_days",
+    "[lookback_days]": "--vars",
+    "{lookback_days: ": "--vars",
+}
 
 # A layer reads from itself and from the layers before it.
 LAYERS = ["raw", "reference", "staging", "metrics", "personas", "activation"]
@@ -230,29 +256,62 @@ def test_every_threshold_is_declared_with_its_range() -> None:
     variables = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
     text = (PROJECT / "macros" / "definitions" / "thresholds.sql").read_text()
     declared = re.findall(r"^        '(\w+)': \{$", text, re.MULTILINE)
-    thresholds = [name for name in variables if not name.endswith("_fields")]
-    assert sorted(declared) == sorted(thresholds)
+    assert sorted(declared) == sorted(variables)
+    assert text.count("'minimum'") == text.count("'maximum'"), "a number has both"
+
+
+def test_dbt_refuses_the_same_vars_as_the_command(tmp_path: Path) -> None:
+    """The command checks them without dbt, by the macros that dbt runs too."""
+    project = parse(tmp_path / "personas.duckdb", tests=False)
+    for variables in ("{spike_max_watch_minutes: .nan}", "{content_fields: {title: name}}"):
+        with pytest.raises(InputError) as by_us:
+            variables_of(variables)
+        with pytest.raises(InputError) as by_dbt:
+            invoke(
+                ["run", "--select", "source_dates", "--vars", variables],
+                tmp_path / "personas.duckdb",
+                lambda *_: None,
+                manifest=project,
+            )
+        assert str(by_us.value)[:300] in str(by_dbt.value)
+
+
+@pytest.mark.parametrize("variables", WRONG_VARS)
+def test_a_threshold_that_makes_no_sense_is_named_before_anything_runs(
+    tmp_path: Path, variables: str
+) -> None:
+    database = tmp_path / "personas.duckdb"
+    for command in ("build", "run"):
+        result = CliRunner().invoke(
+            app, [command, "--database", str(database), "--vars", variables]
+        )
+        assert isinstance(result.exception, InputError)
+        assert WRONG_VARS[variables] in str(result.exception)
+        assert not database.exists()
 
 
 @pytest.mark.parametrize(
-    ("variables", "named"),
+    ("seed", "text", "named"),
     [
-        ("{day_starts_at_hour: 13}", "day_starts_at_hour"),
-        ("{lookback_days: 100}", "lookback_days"),
-        ("{as_of_weekday: someday}", "as_of_weekday"),
-        ("{default_timezone: Berlin}", "default_timezone"),
-        ("{binge_min_episodes: many}", "binge_min_episodes"),
-        ("{exclusivity_method: loudest}", "exclusivity_method"),
-        ("{lookbak_days: 200}", "lookbak_days"),
-        ("[lookback_days]", "--vars"),
-        ("{lookback_days: ", "--vars"),
+        ("persona_rules", "regular,1,9,28,active_share,>=,nan", "threshold 'nan'"),
+        ("persona_rules", "regular,1,9,28,active_share,>=,inf", "threshold 'inf'"),
+        ("persona_rules", None, "has no rule"),
+        ("personas", None, "unknown persona"),
+        ("personas", "a,A,x,Is.,low,,,,No.", "priority 'x'"),
     ],
 )
-def test_a_threshold_that_makes_no_sense_is_named_before_anything_runs(
-    database: Path, variables: str, named: str
+def test_rules_that_make_no_sense_are_named_before_anything_runs(
+    tmp_path: Path, project: Path, seed: str, text: str | None, named: str
 ) -> None:
-    with pytest.raises(InputError, match=named):
-        build(database, variables=variables)
+    file = project / "seeds" / f"{seed}.csv"
+    before = file.read_text().rstrip("\n")
+    file.write_text(f"{before}\n{text}\n" if text else before.splitlines()[0] + "\n")
+    database = tmp_path / "personas.duckdb"
+    for command in ("build", "run"):
+        result = CliRunner().invoke(app, [command, "--database", str(database)])
+        assert isinstance(result.exception, InputError)
+        assert named in str(result.exception)
+        assert not database.exists()
 
 
 def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
@@ -261,6 +320,15 @@ def test_build_without_a_load_says_what_to_do(tmp_path: Path) -> None:
         create_raw_tables(connection)
     with pytest.raises(InputError, match="personas load"):
         build(database)
+
+
+def test_dbt_show_shows_what_a_table_holds(database: Path) -> None:
+    """Not what the next build would add, which is nothing."""
+    with connect(database, read_only=True) as connection:
+        wanted = connection.execute("select count(*) from personas.drift").fetchone()
+    arguments = ["show", "--select", "drift", "--limit", "-1"]
+    shown = invoke(arguments, database, lambda *_: None).result.results[0].agate_table
+    assert (len(shown.rows),) == wanted != (0,)
 
 
 def test_the_windows_of_the_contract_are_those_of_the_models(project: Path) -> None:

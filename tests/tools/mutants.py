@@ -86,7 +86,7 @@ MUTANTS = [
            "name ~ ' > ' ~ largest,", "name ~ ' > 1 + ' ~ largest,",
            ("tests/models/test_columns_hold.py",)),
     Mutant("threshold_not_checked", "macros/definitions/check.sql",
-           "value > definition.maximum", "value > definition.maximum + 1",
+           "value <= definition.maximum", "value <= definition.maximum + 1",
            ("tests/models/test_project.py",)),
     # Python
     Mutant("milliseconds_as_seconds", f"{PACKAGE}/sources/event_rows.py",

@@ -125,6 +125,25 @@ EVENTS = "driver: files, path: e.csv"
             f"events: {{{EVENTS}}}\nevents: {{{EVENTS}}}",
             "not valid YAML in line 1: duplicate key events",
         ),
+        (
+            "events: &loop {driver: files, path: *loop}",
+            "not valid YAML in line 1: an alias names what it is part of",
+        ),
+        ("a: 1\nevents: &loop [*loop]", "not valid YAML in line 2: an alias names"),
+        (
+            f"events: {{driver: files, path: {'9' * 5000}}}",
+            f"not valid YAML in line 1: {'9' * 20}: there is no such number or date",
+        ),
+        (
+            f"events: {{driver: files, path: 0x{'f' * 5000}}}",
+            f"not valid YAML in line 1: 0x{'f' * 18}: a number beyond 64 bits",
+        ),
+        (
+            "events:\n  driver: files\n  path: 2020-99-99",
+            "not valid YAML in line 3: 2020-99-99: there is no such number or date",
+        ),
+        ("[" * 5000, "not valid YAML: nested too deeply"),
+        ("events: \x07", "not valid YAML: unacceptable character #x0007"),
         ("", "must be a mapping with the key events (and contents, users)"),
         ("- events", "must be a mapping with the key events (and contents, users)"),
     ],
@@ -208,3 +227,69 @@ def test_a_wrong_setting_of_exports_is_named_whoever_reads_it(
     with pytest.raises(InputError) as caught:
         load_file_exports(tmp_path / "sources.yml")
     assert str(caught.value).endswith(message_of(tmp_path, text))
+
+
+MONGO = "driver: mongodb, uri: '${SECRET}', database: d, collection: c"
+DRUID = "driver: druid, url: 'https://d.example.com', datasource: e"
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "mongodb://ann:hunter2@mongo", "https://d/?t=hunter2"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'${SECRET}'",
+        "['${SECRET}']",
+        f"events: {{{EVENTS}}}\ncontents: '${{SECRET}}'",
+        f"events: {{{EVENTS}}}\ncontents: [{{{MONGO}}}]",
+        f"events: {{{EVENTS}}}\ncontents: {{{EVENTS}, path: {{a: '${{SECRET}}'}}}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{EVENTS}, format: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{EVENTS}, delimiter: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, id: ['${{SECRET}}']}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, attempts: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, timeout_seconds: ['${{SECRET}}']}}",
+        f"events: {{{EVENTS}}}\ncontents: {{{MONGO}, pass: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\ncontents: {{driver: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}, columns: {{occurred_at: {{path: a, timezone: '${{SECRET}}'}}}}}}",
+        f"events: {{{EVENTS}, columns: {{occurred_at: {{path: a, format: '%Q${{SECRET}}'}}}}}}",
+        f"events: {{{DRUID}, user: u, password: ['${{SECRET}}']}}",
+        f"events: {{{DRUID}, user: {{name: u, password: '${{SECRET}}'}}}}",
+        f"events: {{{DRUID}, password: '${{SECRET}}'}}",
+        f"events: {{{DRUID}, rollup: '${{SECRET}}'}}",
+        f"events: {{{DRUID}, parallel_slices: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\nexport: '${{SECRET}}'",
+        f"events: {{{EVENTS}}}\nexport: {{druid: '${{SECRET}}'}}",
+        f"events: {{{EVENTS}}}\nexport: {{druid: {{url: ['${{SECRET}}']}}}}",
+        f"events: {{{EVENTS}}}\nexport: {{druid: {{url: 'https://d?token=${{SECRET}}'}}}}",
+        f"events: {{{EVENTS}}}\nexport: {{druid: {{url: 'https://d#${{SECRET}}'}}}}",
+        f"events: {{{EVENTS}}}\nexport: {{druid: {{url: 'https://u:${{SECRET}}@d'}}}}",
+        f"events: {{{EVENTS}}}\nexport: {{druid: {{url: 'https://d', through: '${{SECRET}}'}}}}",
+    ],
+)
+def test_no_message_shows_what_the_environment_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, secret: str
+) -> None:
+    monkeypatch.setenv("SECRET", secret)
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as raised:
+        load_sources(path)
+    shown: BaseException | None = raised.value
+    while shown:  # nor do the errors behind it, in a log
+        assert "hunter2" not in f"{shown!s} {shown!r}"
+        shown = shown.__cause__
+
+
+def test_a_mapping_or_a_list_is_not_repeated_in_a_message(tmp_path: Path) -> None:
+    text = f"events: {{{EVENTS}}}\ncontents: [{{driver: mongodb, password: hunter2}}]"
+    message = "contents: must be a mapping of keys to values, not a list"
+    assert message_of(tmp_path, text) == message
+    text = "events: {driver: files, path: {password: hunter2}}"
+    message = "events.path: must be a path, a glob, or a list of them, not a mapping"
+    assert message_of(tmp_path, text) == message
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1e999"])
+def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
+    text = f"events: {{{DRUID}, timeout_seconds: {number}}}"
+    assert message_of(tmp_path, text).startswith("events.timeout_seconds: ")

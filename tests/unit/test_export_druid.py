@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -498,14 +497,6 @@ def test_a_segment_is_of_the_days_that_it_overlaps(
 ) -> None:
     segment = Segment("id", start, end, "v", 1, True, True, False, False, 1)
     assert export_step._overlaps(segment, DAY) is is_of_the_day
-
-
-def test_sigterm_ends_the_export_as_an_error_does_and_only_the_export() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught, export_step._ended_by_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ class Service:
     def state(self) -> list[list[tuple[Any, ...]]]:
         """All that must not depend on the way the files came: no run, no time of loading."""
         return [
-            self.query("select * exclude (has_time, unreadable_seconds) from raw.events order by all"),
+            self.query(
+                "select * exclude (has_time, unreadable_seconds) from raw.events order by all"
+            ),
             self.query(
                 "select source_date, version, row_count, rejected_count, duplicate_count "
                 "from raw.slices order by all"
@@ -166,7 +168,9 @@ def test_every_format_gives_the_same_rows(service: Service, ending: str) -> None
     summary = service.load()
     at = datetime(2025, 1, 1, 10)
     late = datetime(2025, 1, 2, 22)
-    assert service.query("select * exclude (has_time, unreadable_seconds) from raw.events order by all") == [
+    assert service.query(
+        "select * exclude (has_time, unreadable_seconds) from raw.events order by all"
+    ) == [
         (None, "ann", "film", "watch", at, 60.5, 1, None, at.date()),
         (None, "bob", None, "watch", late, None, 1, None, late.date()),
     ]

@@ -121,6 +121,31 @@ def test_what_a_killed_run_left_half_is_written_again(
     assert [row[1] for row in landed(folder, "events")] == ["ben", "ben"]
 
 
+def test_a_day_that_goes_back_after_a_killed_run_goes_back_in_the_files(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "warehouse"
+    land(database, folder)
+    events = landed(folder, "events")
+    replace_day(database, DAYS[0], ["ben"])
+    written = parquet._write
+
+    def killed(connection: Connection, table: str, file: Path, day: date | None = None) -> None:
+        if not day:  # all events are written, and no other table
+            raise KeyboardInterrupt
+        written(connection, table, file, day)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(parquet, "_write", killed)
+        land(database, folder)
+    assert landed(folder, "events") != events
+    assert DAYS[0] not in [row[0] for row in landed(folder, "slices")]
+    replace_day(database, DAYS[0], ["anna", "ben"])
+    assert land(database, folder).slices_written == 1
+    assert landed(folder, "events") == events
+    assert land(database, folder).slices_written == 0
+
+
 def test_wrong_options_are_named_before_anything_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for options, named in {

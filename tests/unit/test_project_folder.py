@@ -1,6 +1,7 @@
 """A folder of a service's own settings: written once, checked, put in front of the project."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from viewer_personas.cli.app import app
 from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError
-from viewer_personas.project import OWN_SEEDS, PACKAGED, compose, init, new_vars
+from viewer_personas.project import OWN_SEEDS, PACKAGED, compose, init, new_vars, work_folder
 
 
 @pytest.fixture
@@ -156,3 +157,19 @@ def test_every_command_that_works_on_a_service_takes_its_folder() -> None:
         assert "--project" in CliRunner().invoke(app, [command, "-h"]).stdout, command
     for command in ("check", "diff"):
         assert "--project" in CliRunner().invoke(app, ["rules", command, "-h"]).stdout, command
+
+
+def test_a_checkout_that_may_not_be_written_leaves_dbts_state_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, here, cache = tmp_path / "checkout", tmp_path / "here", tmp_path / "cache"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    read_only: set[Path] = set()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) not in read_only)
+    assert work_folder(checkout) is None
+    read_only.add(checkout)
+    assert work_folder(checkout) == here / ".personas"
+    read_only.add(here)
+    assert work_folder(checkout) == cache / "viewer-personas"

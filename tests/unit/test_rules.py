@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from viewer_personas.cli.app import app
+from viewer_personas.errors import InputError
 from viewer_personas.rules.catalogue import (
     Persona,
     Rule,
@@ -234,6 +235,23 @@ def test_an_error_exits_with_1_and_is_in_the_json(tmp_path: Path) -> None:
     found = json.loads(result.stdout)
     assert (found["errors"], found["warnings"]) == (1, 0)
     assert (found["findings"][0]["line"], found["findings"][0]["level"]) == (6, "error")
+
+
+@pytest.mark.parametrize(
+    ("seed", "column"),
+    [(seed, column) for seed in ("personas", "persona_rules") for column in columns_of(seed)],
+)
+def test_a_column_that_a_file_lacks_is_named(tmp_path: Path, seed: str, column: str) -> None:
+    files = {"persona_rules": RULES, "personas": PERSONAS}
+    files[seed] = files[seed].replace(column, f"my_{column}", 1)
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    result = check(
+        *("--rules", str(tmp_path / "persona_rules.csv")),
+        *("--personas", str(tmp_path / "personas.csv")),
+    )
+    assert isinstance(result.exception, InputError)
+    assert f"{seed}.csv: the column {column} is missing" in str(result.exception)
 
 
 @pytest.mark.parametrize(

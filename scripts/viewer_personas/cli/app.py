@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache
@@ -12,17 +11,18 @@ from typing import Any
 
 import duckdb
 import typer
+from rich.console import RenderableType
 
 from viewer_personas import build as build_step
-from viewer_personas.build import BuildSummary, parsed
+from viewer_personas.build import BuildSummary, parsed, variables_of
 from viewer_personas.build import build as run_build
-from viewer_personas.cli import options, text
+from viewer_personas.cli import ending, options, text
 from viewer_personas.config import Sources, load_sources
 from viewer_personas.database.connection import DEFAULT_DATABASE, connect
 from viewer_personas.database.parquet import check_directory, land
 from viewer_personas.demo import detection, recovery
 from viewer_personas.demo import service as demo_service
-from viewer_personas.errors import InputError, PersonasError
+from viewer_personas.errors import InputError
 from viewer_personas.export.export import Target, target_of
 from viewer_personas.export.export import export as run_export
 from viewer_personas.export.publications import ExportSummary
@@ -30,8 +30,8 @@ from viewer_personas.project import init as write_settings
 from viewer_personas.project import new_vars
 from viewer_personas.prune import has_retention
 from viewer_personas.prune import prune as run_prune
-from viewer_personas.rules.catalogue import CASUAL, as_rules, read_seed, seed_path, shown_path
-from viewer_personas.rules.check import check_population, check_rules
+from viewer_personas.rules.catalogue import CASUAL, as_rules, seed_path, shown_path
+from viewer_personas.rules.check import check_files, check_population, refuse_wrong_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
@@ -51,15 +51,22 @@ app.add_typer(rules_app, name="rules")
 
 
 @app.callback()
-def personas(version: options.Version = False) -> None:
+def personas(
+    version: options.Version = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
     """Explainable viewer personas from the raw events of a streaming service."""
+    if quiet and verbose:
+        raise InputError("--quiet and --verbose: choose one")
+    text.show_progress("quiet" if quiet else "verbose" if verbose else "auto")
 
 
 @app.command()
 def init(folder: options.InitFolder) -> None:
     """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
     written, kept = write_settings(folder)
-    typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
+    text.print_lines(text.init_lines(folder, written, kept, new_vars(folder)))
 
 
 @app.command()
@@ -72,6 +79,7 @@ def load(
     restore: options.Restore = False,
     to: options.LoadTo = "duckdb",
     directory: options.LoadDirectory = None,
+    variables: options.Vars = None,
     as_json: options.Json = False,
 ) -> None:
     """Load what changed at the sources into the raw layer."""
@@ -80,12 +88,12 @@ def load(
     if directory and to != "parquet":
         raise InputError("--directory is for files: add --to parquet")
     if to == "duckdb":
-        summary = _load(_reader(sources), database, since, until, restore)
+        summary = _load(_reader(sources), database, since, until, restore, variables)
         text.print_results(as_json, {"load": summary}, [text.load_lines(summary)])
         return
     warehouse = directory or database.parent / "warehouse"
     check_directory(warehouse)
-    summary = _load(_reader(sources), database, since, until, restore)
+    summary = _load(_reader(sources), database, since, until, restore, variables)
     with text.progress("Landing") as report:
         landed = land(database, warehouse, report=report)
     text.print_results(
@@ -105,6 +113,7 @@ def build(
     as_json: options.Json = False,
 ) -> None:
     """Build metrics and personas; rebuilds only partitions with changed inputs or definitions."""
+    _check(variables)
     summary = _build(database, full_refresh, all_tests, variables)
     text.print_results(as_json, {"build": summary}, [text.build_lines(summary)])
 
@@ -205,15 +214,12 @@ def rules_check(
     """Report problems in the rules, row by row; exit with 1 if there is an error."""
     rules_file = rules or seed_path("persona_rules")
     personas_file = personas or seed_path("personas")
-    rule_rows = read_seed("persona_rules", rules_file)
-    persona_rows = read_seed("personas", personas_file)
-    names = {"rules_file": shown_path(rules_file), "personas_file": shown_path(personas_file)}
-    findings = check_rules(rule_rows, persona_rows, **names)
+    findings, rule_rows, persona_rows = check_files(rules_file, personas_file)
     errors = [finding for finding in findings if finding.level == "error"]
     if database and not errors:
         with connect(database, read_only=True) as connection:
             findings += check_population(
-                connection, as_rules(rule_rows), rules_file=names["rules_file"]
+                connection, as_rules(rule_rows), rules_file=shown_path(rules_file)
             )
     counts = {"errors": len(errors), "warnings": len(findings) - len(errors)}
     checked = f"{len(rule_rows)} clauses of {len(persona_rows)} personas"
@@ -244,7 +250,7 @@ def rules_diff_command(
         found = rules_diff(
             database, before, after, examples=examples, variables=variables, report=report
         )
-    typer.echo(writers[text_format](found))
+    text.print_lines([writers[text_format](found)])
 
 
 @app.command()
@@ -280,11 +286,12 @@ def demo(
 
 def main() -> None:
     """Run the command; an error that a person can act on is one message and its exit status."""
-    try:
+
+    def command() -> None:
+        ending.use_umask()
         app()
-    except PersonasError as error:
-        text.print_error(error)
-        sys.exit(error.exit_status)
+
+    ending.run(command)
 
 
 # --- the steps ---------------------------------------------------------------------------------
@@ -320,6 +327,7 @@ def _load(
     since: datetime | None,
     until: datetime | None,
     restore: bool = False,
+    variables: str | None = None,
 ) -> LoadSummary:
     with text.progress("Loading") as report:
         return run_load(
@@ -328,8 +336,15 @@ def _load(
             since=_day(since),
             until=_day(until),
             restore=restore,
+            clock_ahead_hours=variables_of(variables)["max_clock_ahead_hours"],
             report=report,
         )
+
+
+def _check(variables: str | None) -> None:
+    """Raise `InputError` for vars or rules with which a build would fail, before anything runs."""
+    variables_of(variables)
+    refuse_wrong_rules()
 
 
 def _build(
@@ -362,15 +377,20 @@ def _run(
     exports: Path | None,
     accept_changes: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
+    _check(variables)
     read_sources = _reader(sources)
     target = _target(read_sources, sources, database, to, exports)
-    loaded = _load(read_sources, database, since, until)
+    loaded = _load(read_sources, database, since, until, variables=variables)
     built = _build(database, full_refresh, all_tests, variables)
     exported = _export(target, database, accept_changes)
     with connect(database, read_only=True) as connection:
         contents = database_contents(connection)
     results = {"load": loaded, "build": built, "export": exported, "contents": contents}
-    lines = [text.load_lines(loaded), text.build_lines(built), text.export_lines(exported)]
+    lines: list[RenderableType] = [
+        text.load_lines(loaded),
+        text.build_lines(built),
+        text.export_lines(exported),
+    ]
     if has_retention(variables):
         pruned = run_prune(database, variables=variables)
         results["prune"] = pruned

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from viewer_personas import build as build_step
-from viewer_personas.database.connection import DEFAULT_DATABASE
+from viewer_personas.database.connection import DEFAULT_DATABASE, check_name
 from viewer_personas.project import compose
 
 # --- of several commands -----------------------------------------------------------------------
@@ -25,6 +25,13 @@ def use_project(context: typer.Context, folder: Path | None) -> Path | None:
             "sources": str(folder / "sources.yml"),
         }
     return folder
+
+
+def usable_database(database: Path | None) -> Path | None:
+    """Refuse a name that only a later step would stumble over."""
+    if database:
+        check_name(database)
+    return database
 
 
 Project = Annotated[
@@ -50,7 +57,13 @@ Sources = Annotated[
     ),
 ]
 Database = Annotated[
-    Path, typer.Option("--database", envvar="PERSONAS_DATABASE", help="The DuckDB file.")
+    Path,
+    typer.Option(
+        "--database",
+        envvar="PERSONAS_DATABASE",
+        help="The DuckDB file.",
+        callback=usable_database,
+    ),
 ]
 Since = Annotated[
     datetime | None,
@@ -105,6 +118,10 @@ def show_version(asked: bool) -> None:
 Version = Annotated[
     bool,
     typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show progress as lines, on a terminal too.")
 ]
 InitFolder = Annotated[
     Path, typer.Argument(help="The folder; existing files stay as they are.", metavar="DIR")
@@ -175,6 +192,7 @@ PopulationDatabase = Annotated[
     typer.Option(
         "--database",
         help="Also report clauses that hold for no viewer, or for all, in this database.",
+        callback=usable_database,
         show_default=False,
     ),
 ]

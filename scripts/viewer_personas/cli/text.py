@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from viewer_personas.build import BuildSummary
 from viewer_personas.database.parquet import LandingSummary
@@ -24,44 +26,138 @@ from viewer_personas.rules.explain import Clause, Explanation, WhyNot
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
 
+Line = str | Text
+
+# What a terminal would obey instead of showing: control characters, marks that turn the direction
+# of writing, and bytes of file names that are no UTF-8.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+class _Console(Console):
+    """A console on which data is only ever shown: it has no markup, and no control characters.
+
+    What is styled is a `Text`, so that nothing needs escaping.
+    """
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """As rich does it; of a control character in a text, a sign."""
+        for segment in super().render(renderable, options):
+            if segment.control or not _UNSEEN.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_UNSEEN.sub(_sign, segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """A reader that has seen enough, such as `head`, is no failure."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise SystemExit(0)
+
+
+def _sign(unseen: re.Match[str]) -> str:
+    code = ord(unseen[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else "�"
+
+
 # Results go to standard output, progress and errors to standard error.
-console = Console(highlight=False)
-progress_console = Console(stderr=True, highlight=False)
+console = _Console(stderr=False)
+progress_console = _Console(stderr=True)
+
+Progressing = Literal["auto", "quiet", "verbose"]
+progressing: Progressing = "auto"
+"""How progress is shown: as a bar on a terminal, else as lines; as nothing; always as lines."""
+
+
+def show_progress(how: Progressing) -> None:
+    """Choose how the commands of this process show their progress."""
+    global progressing
+    progressing = how
 
 
 @contextmanager
 def progress(step: str) -> Iterator[Report]:
-    """A live line with a bar on a terminal; elsewhere one line when the step begins."""
-    if not progress_console.is_terminal:
-        progress_console.print(f"{step} …")
+    """A live line with a bar on a terminal; elsewhere a line for each part that has ended, with its
+    number, its name and its seconds."""
+    if progressing == "quiet":
         yield lambda text, done, total: None
-        return
+    elif progressing == "verbose" or not progress_console.is_terminal:
+        progress_console.print(f"{step} …")
+        lines = _ProgressLines(step)
+        yield lines.report
+        lines.end()
+    else:
+        with _progress_bar(step) as report:
+            yield report
+
+
+class _ProgressLines:
+    """Prints each part of a step when the next one begins, or the step ends."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self.part: tuple[str, int, int] | None = None
+        self.began = 0.0
+
+    def report(self, text: str, done: int, total: int) -> None:
+        """A part begins, after `done` others of `total`; if these are all, none does."""
+        self.end()
+        if not total or done < total:
+            self.part, self.began = (text, done + 1, total), time.monotonic()
+
+    def end(self) -> None:
+        """The part that is being done has ended."""
+        if self.part:
+            text, number, total = self.part
+            place = f" {number} of {total} " if total else " "
+            seconds = time.monotonic() - self.began
+            progress_console.print(f"{self.step}{place}{text} {seconds:.1f} s", soft_wrap=True)
+        self.part = None
+
+
+@contextmanager
+def _progress_bar(step: str) -> Iterator[Report]:
     columns = (
         TextColumn(f"{step:10}"),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=progress_console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def report(text: str, done: int, total: int) -> None:
-            bar.update(task, description=escape(text), completed=done, total=total or None)
+            bar.update(task, description=text, completed=done, total=total or None)
 
         yield report
 
 
-def print_results(in_json: bool, results: dict[str, Any], lines: list[Any]) -> None:
+def print_results(in_json: bool, results: dict[str, Any], lines: Sequence[RenderableType]) -> None:
     if in_json:
-        typer.echo(as_json(results))
-        return
+        print_lines([as_json(results)])
+    else:
+        print_lines(lines)
+
+
+def print_lines(lines: Sequence[RenderableType]) -> None:
+    """Print lines, which are never wrapped, and tables."""
     for line in lines:
-        console.print(line, soft_wrap=isinstance(line, str))
+        console.print(line, soft_wrap=isinstance(line, Line))
 
 
 def as_json(results: Any) -> str:
     """Results as JSON; a dataclass is an object, a date its text."""
-    return json.dumps(results, default=_as_json, indent=2, ensure_ascii=False)
+    text = json.dumps(results, default=_as_json, indent=2, ensure_ascii=False)
+    # json itself escapes those below a space
+    return _UNSEEN.sub(lambda unseen: f"\\u{ord(unseen[0]):04x}", text)
 
 
 def _as_json(value: Any) -> Any:
@@ -72,51 +168,69 @@ def _as_json(value: Any) -> Any:
 
 def print_error(error: PersonasError) -> None:
     """One message on standard error."""
-    progress_console.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+    message = Text.assemble(("Error:", "bold red"), f" {error}")
+    progress_console.print(message, soft_wrap=True)
 
 
-def load_lines(summary: LoadSummary) -> str:
-    lines = [
+def print_interrupted() -> None:
+    progress_console.print("Interrupted. What was finished is kept. Run it again.", soft_wrap=True)
+
+
+def _joined(lines: Iterable[Line]) -> Text:
+    return Text("\n").join(line if isinstance(line, Text) else Text(line) for line in lines)
+
+
+def _warning_lines(warnings: list[str]) -> list[Line]:
+    return [Text.assemble("          ", (warning, "yellow")) for warning in warnings]
+
+
+def load_lines(summary: LoadSummary) -> Text:
+    lines: list[Line] = [
         f"Loaded    {summary.slices_loaded} of {summary.slices_total} days read,"
         f" {summary.slices_changed} changed; {summary.events:,} events,"
         f" {summary.contents:,} contents, {summary.users:,} users"
     ]
     if summary.rejected:
-        lines.append(f"          {summary.rejected:,} rows rejected: see raw.rejected_events")
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in _reasons(summary))
+        lines.append(
+            f"          {summary.rejected:,} rows rejected ({reasons}): see raw.rejected_events"
+        )
     if summary.duplicates:
         lines.append(f"          {summary.duplicates:,} repeated events left out")
-    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
-    return "\n".join(lines)
+    return _joined([*lines, *_warning_lines(summary.warnings)])
+
+
+def _reasons(summary: LoadSummary) -> list[tuple[str, int]]:
+    return sorted(summary.rejected_reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
 def landing_lines(summary: LandingSummary) -> str:
     removed = f", {summary.slices_removed} removed" if summary.slices_removed else ""
-    return f"Landed    {summary.slices_written} days written{removed}: {escape(summary.place)}"
+    return f"Landed    {summary.slices_written} days written{removed}: {summary.place}"
 
 
-def build_lines(summary: BuildSummary) -> str:
+def build_lines(summary: BuildSummary) -> Text:
     rebuilt = sum(summary.partitions_rebuilt.values())
-    lines = [
+    lines: list[Line] = [
         f"Built     {rebuilt:,} partitions rebuilt; {summary.checks_passed} checks passed,"
         f" {summary.checks_unchanged} unchanged"
     ]
     lines += [f"          {model}: {count}" for model, count in summary.partitions_rebuilt.items()]
-    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
-    return "\n".join(lines)
+    return _joined([*lines, *_warning_lines(summary.warnings)])
 
 
-def export_lines(summary: ExportSummary) -> str:
+def export_lines(summary: ExportSummary) -> Text:
     written = "files written" if summary.to == "files" else "dates published"
-    lines = [
+    lines: list[Line] = [
         f"Exported  {summary.written} {written}, {summary.unchanged} unchanged"
         + (f", {summary.removed} removed" if summary.removed else "")
         + f"; {summary.rows:,} rows"
     ]
-    lines += [f"          [yellow]{escape(warning)}[/yellow]" for warning in summary.warnings]
+    lines += _warning_lines(summary.warnings)
     if summary.written and summary.seconds:
         steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in summary.seconds.items())
         lines.append(f"          {steps}")
-    return "\n".join(lines)
+    return _joined(lines)
 
 
 def prune_lines(summary: PruneSummary) -> str:
@@ -164,35 +278,38 @@ def contents_lines(contents: Contents) -> list[str]:
         lines += ["", "Suspicious in the last 28 days, all of it kept (metrics.data_quality):"]
     lines += [
         f"  {check.quality_check.replace('_', ' '):28} {check.affected:>9,}  {check.share:6.1%}"
-        + (f"  such as {escape(check.example)}" if check.example else "")
+        + (f"  such as {check.example}" if check.example else "")
         for check in contents.suspicious
     ]
     return lines
 
 
 def place_lines(database: Path, exported: ExportSummary) -> list[str]:
-    return [f"Database: {escape(str(database))}", f"Exports:  {escape(exported.place)}"]
+    return [f"Database: {database}", f"Exports:  {exported.place}"]
 
 
-def example_lines(examples: list[tuple[str, str]], database: Path) -> list[str]:
+def example_lines(examples: list[tuple[str, str]], database: Path) -> list[Line]:
     """A command to type for a viewer of each persona."""
     called = Path(sys.argv[0])  # as it can be typed again from the same place
     command = str(called) if called.name == "personas" else "personas"
     return [
         "Ask why:",
         *(
-            f"  {escape(command)} explain {user} --database {escape(str(database))}"
-            f"   [dim]# {persona}[/dim]"
+            Text.assemble(
+                f"  {command} explain {user} --database {database}", (f"   # {persona}", "dim")
+            )
             for persona, user in examples
         ),
     ]
 
 
-def explanation_lines(explanation: Explanation) -> list[str]:
-    lines = [
-        f"[bold]{escape(explanation.user_id)} is a {explanation.label}[/bold] on"
-        f" {explanation.as_of_date}, since {explanation.persona_since}",
-        f"{explanation.definition}",
+def explanation_lines(explanation: Explanation) -> list[Line]:
+    lines: list[Line] = [
+        Text.assemble(
+            (f"{explanation.user_id} is a {explanation.label}", "bold"),
+            f" on {explanation.as_of_date}, since {explanation.persona_since}",
+        ),
+        explanation.definition,
         f"Risk of churn: {explanation.churn_risk_level}"
         + (
             " (expected of the persona; not estimated yet)"
@@ -224,12 +341,14 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     return lines
 
 
-def why_not_lines(why_not: WhyNot) -> list[str]:
+def why_not_lines(why_not: WhyNot) -> list[Line]:
     is_it = "is" if why_not.is_chosen else "is not"
-    lines = [
-        f"[bold]{escape(why_not.user_id)} {is_it} {why_not.label}[/bold] on {why_not.as_of_date}",
-        escape(why_not.definition),
-        escape(why_not.choice),
+    lines: list[Line] = [
+        Text.assemble(
+            (f"{why_not.user_id} {is_it} {why_not.label}", "bold"), f" on {why_not.as_of_date}"
+        ),
+        why_not.definition,
+        why_not.choice,
     ]
     for alternative in why_not.alternatives:
         total = len(alternative.clauses)
@@ -241,30 +360,31 @@ def why_not_lines(why_not: WhyNot) -> list[str]:
         number = f", alternative {alternative.number}" if len(why_not.alternatives) > 1 else ""
         lines += ["", f"{why_not.label}{number}: {held}"]
         for clause in alternative.clauses:
-            mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
             lines.append(
-                f"  {mark} {escape(clause.words)}: [dim]{escape(clause.difference_words)}[/dim]"
+                Text.assemble(
+                    "  ",
+                    _mark(clause.is_met),
+                    f" {clause.words}: ",
+                    (clause.difference_words, "dim"),
+                )
             )
     return lines
 
 
 def check_lines(
     findings: list[Finding], counts: dict[str, int], checked: str, *, has_database: bool
-) -> list[str]:
-    lines = [_finding_line(finding) for finding in findings]
+) -> list[Line]:
+    lines: list[Line] = [_finding_line(finding) for finding in findings]
     lines.append(f"{checked} checked: {counts['errors']} errors, {counts['warnings']} warnings")
     if has_database and counts["errors"]:
         lines.append("Not compared with the database: fix the errors first.")
     return lines
 
 
-def _finding_line(finding: Finding) -> str:
+def _finding_line(finding: Finding) -> Text:
     color = "red" if finding.level == "error" else "yellow"
     line = f" line {finding.line}" if finding.line else ""
-    return (
-        f"{escape(finding.file)}{line}: [{color}]{finding.level}[/{color}]:"
-        f" {escape(finding.message)}"
-    )
+    return Text.assemble(f"{finding.file}{line}: ", (finding.level, color), f": {finding.message}")
 
 
 def _how_clearly(strength: float | None) -> str:
@@ -276,9 +396,12 @@ def _how_clearly(strength: float | None) -> str:
     return ", all of them clearly" if strength >= 1 else ""
 
 
-def _clause_line(clause: Clause) -> str:
-    mark = "[green]✓[/green]" if clause.is_met else "[red]✗[/red]"
-    return f"  {mark} {escape(clause.words)}"
+def _clause_line(clause: Clause) -> Text:
+    return Text.assemble("  ", _mark(clause.is_met), f" {clause.words}")
+
+
+def _mark(is_met: bool) -> tuple[str, str]:
+    return ("✓", "green") if is_met else ("✗", "red")
 
 
 def init_lines(

@@ -6,8 +6,9 @@ In the folder there is one folder per raw table:
     raw/<table>/<table>.parquet                         every other table, in one file
 
 A file is written under another name and then renamed, so that a reader finds the old one or the new
-one. `slices` is written last, when all events are there: it says which version each slice has. A
-run that was killed before leaves it as it was, and the next one writes the same slices again.
+one. `slices` says which version each slice has: a day leaves it before its events are written, and
+is in it again when all events are there. So a run that was killed between the two claims nothing of
+the day, and the next one writes it again, whichever version it has by then.
 """
 
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import Report
-from viewer_personas.database.sql import Connection, literal
+from viewer_personas.database.sql import Connection, literal, literals
 from viewer_personas.errors import InputError
 
 FOLDER = "raw"
@@ -57,7 +58,7 @@ def land(
         with connect(database, read_only=True) as connection:
             _land_events(connection, folder, summary, report)
             for table in [*_tables(connection) - {EVENTS, SLICES}, SLICES]:
-                _write(connection, table, folder / table / f"{table}.parquet")
+                _write(connection, table, _table_file(folder, table))
     except OSError as error:
         raise InputError(f"--directory {directory}: cannot be written: {error}") from error
     return summary
@@ -77,6 +78,7 @@ def _land_events(
         shutil.rmtree(_events_folder(folder, day))
         summary.slices_removed += 1
     stale = [day for day in sorted(filled) if day not in there or landed.get(day) != wanted[day]]
+    _withdraw(connection, folder, [day for day in stale if day in landed])
     for done, day in enumerate(stale):
         report("Writing days of events", done, len(stale))
         _write(connection, EVENTS, _events_folder(folder, day) / "events.parquet", day)
@@ -85,9 +87,22 @@ def _land_events(
     summary.slices_written = len(stale)
 
 
+def _withdraw(connection: Connection, folder: Path, days: list[date]) -> None:
+    """Take days out of the slices as the files have them."""
+    if not days:
+        return
+    file = _table_file(folder, SLICES)
+    _replace(
+        connection,
+        f"select * from read_parquet({literal(file)})"
+        f" where source_date not in (select unnest({literals(map(str, days))}::date[]))",
+        file,
+    )
+
+
 def _landed_versions(connection: Connection, folder: Path) -> dict[date, str]:
     """The version of each slice as the files have it."""
-    file = folder / SLICES / f"{SLICES}.parquet"
+    file = _table_file(folder, SLICES)
     if not file.exists():
         return {}
     query = f"select source_date, version from read_parquet({literal(file)})"
@@ -103,11 +118,15 @@ def _write(connection: Connection, table: str, file: Path, day: date | None = No
         if not (day and name == "source_date")  # the folder says it
     )
     where = f"where source_date = date '{day}'" if day else ""
+    _replace(connection, f"select {selected} from raw.{table} {where}", file)
+
+
+def _replace(connection: Connection, query: str, file: Path) -> None:
+    """Write the rows of a query to a file, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"_{file.name}")  # the name says to Spark: not a file of the table
     connection.execute(
-        f"copy (select {selected} from raw.{table} {where})"
-        f" to {literal(unfinished)} (format parquet, compression zstd)"
+        f"copy ({query}) to {literal(unfinished)} (format parquet, compression zstd)"
     )
     unfinished.replace(file)
 
@@ -115,6 +134,10 @@ def _write(connection: Connection, table: str, file: Path, day: date | None = No
 def _tables(connection: Connection) -> set[str]:
     query = "select table_name from duckdb_tables() where schema_name = 'raw'"
     return {name for (name,) in connection.execute(query).fetchall()}
+
+
+def _table_file(folder: Path, table: str) -> Path:
+    return folder / table / f"{table}.parquet"
 
 
 def _events_folder(folder: Path, day: date) -> Path:

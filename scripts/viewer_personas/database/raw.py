@@ -24,6 +24,32 @@ create table if not exists raw.events (
 );
 create table if not exists raw.contents (_id varchar, updated_at timestamp, doc json);
 create table if not exists raw.users (_id varchar, updated_at timestamp, doc json);
+-- what the mapping makes of the documents
+create table if not exists raw.content_fields (
+    _id varchar,
+    title varchar,
+    content_type varchar,
+    series_id varchar,
+    season_number integer,
+    episode_number integer,
+    genres varchar[],
+    tags varchar[],
+    runtime_seconds double,
+    released_on date,
+    availability struct(territory varchar, available_from date, available_until date)[],
+    unreadable_fields varchar,
+    updated_at timestamp
+);
+create table if not exists raw.user_fields (
+    _id varchar,
+    timezone varchar,
+    territory varchar,
+    signed_up_on date,
+    cancelled_on date,
+    marketing_consent boolean,
+    unreadable_fields varchar,
+    updated_at timestamp
+);
 create table if not exists raw.slices (
     source_date date,
     source_identity varchar,

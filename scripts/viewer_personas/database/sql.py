@@ -6,11 +6,17 @@ from pathlib import Path
 
 import duckdb
 
+from viewer_personas.errors import InputError
+
 Connection = duckdb.DuckDBPyConnection
 
 
 def literal(text: str | Path) -> str:
-    """A text, or a path, as a literal."""
+    """A text, or a path, as a literal. Raises `InputError` for a path that is no UTF-8."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{text}: the name is no UTF-8. Rename the file or folder.") from error
     return "'" + str(text).replace("'", "''") + "'"
 
 

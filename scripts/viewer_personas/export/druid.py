@@ -1,8 +1,5 @@
 """Exporting to Druid: one date is one statement that replaces exactly that date."""
 
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -120,11 +117,7 @@ def export_druid(
         )
     pending = [table for table in tables if table.pending]
     if pending:
-        with (
-            _ended_by_sigterm(),
-            _folder(database) as folder,
-            handover(druid, settings, folder) as (way, tasks),
-        ):
+        with _folder(database) as folder, handover(druid, settings, folder) as (way, tasks):
             for table in pending:
                 _publish(database, druid, table, settings, way, tasks, summary, report)
         with _timed(summary, "waiting to be visible"):
@@ -146,19 +139,6 @@ def _timed(summary: ExportSummary, step: str) -> Iterator[None]:
     finally:
         seconds = summary.seconds.get(step, 0) + time.monotonic() - started
         summary.seconds[step] = round(seconds, 3)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the export like Ctrl-C: the task is shut down, and no rows stay on disk."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may listen to signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

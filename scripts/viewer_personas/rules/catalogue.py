@@ -4,7 +4,6 @@ The metrics and their words are in the YAML of user_windows, the columns of the 
 seeds/seeds.yml, personas and rules in the seeds or, as a build used them, in the database.
 """
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ import yaml
 
 from viewer_personas import build as build_step
 from viewer_personas.errors import InputError
-from viewer_personas.project import check_columns, seed_properties
+from viewer_personas.seeds import Row, parse_rows, read_file, seed_properties
 
 WINDOWS_YAML = Path("models/metrics/windows/user_windows.yml")
 CASUAL = "casual"
@@ -146,17 +145,6 @@ def _metric(name: str, column: dict[str, Any]) -> Metric:
 # --- the seeds -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a seed: its line in the file, and the texts of its columns."""
-
-    line: int
-    texts: dict[str, str]
-
-    def __getitem__(self, column: str) -> str:
-        return self.texts[column]
-
-
 def columns_of(seed: str) -> dict[str, str]:
     """The columns of a seed and their types."""
     types: dict[str, str] = _properties_of(seed)["config"]["column_types"]
@@ -197,12 +185,7 @@ def seed_path(seed: str, project: Path | None = None) -> Path:
 
 def read_text(path: Path) -> str:
     """The text of a seed's file. Raises `InputError` if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{shown_path(path)}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{shown_path(path)}: cannot be read: {error}") from error
+    return read_file(path, shown_path(path))
 
 
 def read_seed(seed: str, path: Path | None = None) -> list[Row]:
@@ -216,20 +199,7 @@ def read_seed(seed: str, path: Path | None = None) -> list[Row]:
 
 def parse_seed(seed: str, text: str, name: str) -> list[Row]:
     """The rows of a seed's text; messages call it `name`. Raises `InputError` as `read_seed`."""
-    reader = csv.reader(text.splitlines(keepends=True))
-    header = [column.strip() for column in next(reader, [])]
-    check_columns(name, header, list(columns_of(seed)))
-    rows = []
-    for values in reader:
-        if not any(value.strip() for value in values):
-            continue
-        if len(values) != len(header):
-            raise InputError(
-                f"{name} line {reader.line_num}: {len(values)} values, the first line names"
-                f" {len(header)}. Put a text with a comma into quotes."
-            )
-        rows.append(Row(reader.line_num, dict(zip(header, values, strict=True))))
-    return rows
+    return parse_rows(text, name, list(columns_of(seed)))
 
 
 def shown_path(path: Path) -> str:

@@ -19,7 +19,6 @@ from viewer_personas.rules.catalogue import (
     Alternatives,
     Metric,
     Persona,
-    Row,
     Rule,
     as_personas,
     as_rules,
@@ -33,6 +32,7 @@ from viewer_personas.rules.catalogue import (
     window_lengths,
 )
 from viewer_personas.rules.words import OPERATORS
+from viewer_personas.seeds import Row
 
 Level = Literal["error", "warning"]
 
@@ -66,6 +66,23 @@ def read_rules(project: Path | None = None) -> Alternatives:
     known = [row["persona"] for row in read_seed("personas", seed_path("personas", project))]
     refuse_errors(_unreadable(rows, known, shown_path(path)), "The rules cannot be read:")
     return by_alternative(as_rules(rows))
+
+
+def refuse_wrong_rules() -> None:
+    """Raise `InputError` with what `personas rules check` calls an error, before a build."""
+    findings, _, _ = check_files(seed_path("persona_rules"), seed_path("personas"))
+    refuse_errors(findings, "The rules are wrong, and nothing was built:")
+
+
+def check_files(rules: Path, personas: Path) -> tuple[list[Finding], list[Row], list[Row]]:
+    """All problems of the two files by themselves, and the rows of both.
+
+    Raises `InputError` if a file cannot be read, or lacks a column or has an unknown one.
+    """
+    rule_rows = read_seed("persona_rules", rules)
+    persona_rows = read_seed("personas", personas)
+    names = {"rules_file": shown_path(rules), "personas_file": shown_path(personas)}
+    return check_rules(rule_rows, persona_rows, **names), rule_rows, persona_rows
 
 
 def refuse_errors(findings: list[Finding], heading: str) -> None:

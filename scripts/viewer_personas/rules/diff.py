@@ -23,7 +23,6 @@ from viewer_personas.database.sql import quoted
 from viewer_personas.errors import CheckFailed, InputError
 from viewer_personas.rules.catalogue import (
     CASUAL,
-    Row,
     Rule,
     as_personas,
     as_rules,
@@ -38,6 +37,7 @@ from viewer_personas.rules.catalogue import (
 )
 from viewer_personas.rules.check import check_rules, refuse_errors
 from viewer_personas.rules.words import clause_words
+from viewer_personas.seeds import Row
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -73,9 +73,10 @@ def write_fields(
     selected = ", ".join(
         f"coalesce({name}, []) as {name}" if name in lists else name for name in mapped
     )
+    connection.execute(f"delete from raw.{TABLES[table]}")
     connection.execute(
         f"""
-        create or replace table raw.{TABLES[table]} as
+        insert into raw.{TABLES[table]} by name
         select _id, {selected}, unreadable_fields, updated_at from field_values
         """
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 
 from viewer_personas.config import FileDocuments, FileEvents, FileFormat
+from viewer_personas.database.connection import is_of_the_machine
 from viewer_personas.database.sql import (
     Connection,
     literal,
@@ -127,6 +128,8 @@ def readable(files: Iterable[SourceFile]) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if is_of_the_machine(str(error)):
+            raise
         text = str(error)
         files = list(files)
         broken = [file for file in files if file.path in text] or (files if len(files) == 1 else [])

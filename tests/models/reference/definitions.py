@@ -6,6 +6,7 @@ of rows, sorted by its grain. Nothing is cached and nothing is optimised: this i
 """
 
 import cmath
+import csv
 import math
 import operator
 import statistics
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
@@ -34,6 +36,8 @@ DAYS_OF_DATA_BEFORE_FIRST_AS_OF = 28
 MAX_STRENGTH = 3.0
 NO_PERSONA = "casual"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+SEEDS = Path(__file__).parents[3] / "seeds"
+ENDS = ("available_from", "available_until")
 # A day of watching is 86,400 seconds: a thousand million is a broken player, not a viewer.
 UNBELIEVABLE_WATCH_SECONDS = 1e9
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -138,7 +142,8 @@ def user_content_hours(world: World) -> list[Row]:
 
     Activity date = date of (local wall time - day_starts_at_hour hours); local_hour = the clock
     hour. Types that are `ignore` or do not count as activity are left out; unknown types are
-    `other`. watch_seconds is null when no event gave a believable value.
+    `other`. watch_seconds is null when no watch event gave a believable value; unreadable_events
+    are those that gave another.
     """
     loaded = set(world.source_dates)
     events_by_grain: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
@@ -172,7 +177,14 @@ def user_content_hours(world: World) -> list[Row]:
                 "interaction": interaction,
                 "event_count": sum(event.event_count for event in events),
                 "watch_seconds": _sum_of_known(
-                    _believable(event.watch_seconds) for event in events
+                    _believable(event.watch_seconds) for event in events if interaction == "watch"
+                ),
+                "unreadable_events": sum(
+                    event.event_count
+                    for event in events
+                    if interaction == "watch"
+                    and event.watch_seconds is not None
+                    and _believable(event.watch_seconds) is None
                 ),
                 "first_at": min(event.occurred_at for event in events),
                 "last_at": max(event.occurred_at for event in events),
@@ -193,17 +205,22 @@ def user_content_days(world: World) -> list[Row]:
     """One row per activity date, user and content; events without content are a row of their own.
 
     interactions = rows of user_content_hours, in all and per kind. is_watched = watch_seconds of
-    the day >= min_watch_seconds, or a watch interaction on a day without any known watch_seconds.
+    the day >= min_watch_seconds, or a watch interaction on a day without any known watch_seconds;
+    unknown if some could not be read and the others do not suffice.
     """
     rows = []
     hours_by_grain = _grouped(user_content_hours(world), "activity_date", "user_id", "content_id")
     for (activity_date, user_id, content_id), hours in hours_by_grain.items():
         by_kind = Counter(hour["interaction"] for hour in hours)
         watch_seconds = _sum_of_known(hour["watch_seconds"] for hour in hours)
-        if watch_seconds is None:
-            is_watched = by_kind["watch"] > 0
+        unreadable = sum(hour["unreadable_events"] for hour in hours)
+        is_watched: bool | None
+        if watch_seconds is not None and watch_seconds >= world.vars.min_watch_seconds:
+            is_watched = True
+        elif unreadable:
+            is_watched = None
         else:
-            is_watched = watch_seconds >= world.vars.min_watch_seconds
+            is_watched = watch_seconds is None and by_kind["watch"] > 0
         rows.append(
             {
                 "activity_date": activity_date,
@@ -213,6 +230,7 @@ def user_content_days(world: World) -> list[Row]:
                 **{f"{kind}_interactions": by_kind[kind] for kind in KINDS},
                 "event_count": sum(hour["event_count"] for hour in hours),
                 "watch_seconds": watch_seconds,
+                "unreadable_events": unreadable,
                 "is_watched": is_watched,
                 "first_at": min(hour["first_at"] for hour in hours),
                 "last_at": max(hour["last_at"] for hour in hours),
@@ -307,9 +325,17 @@ def title_of(world: World, content_id: str) -> str:
 
 
 def content_type_of(world: World, content_id: str | None) -> str:
-    """The content type, lower-cased; `unknown` without content, catalogue entry or type."""
+    """What the seed says that the type is, in any letter case and with blanks around it; `other` if
+    it does not list it, `unknown` without content, catalogue entry or type."""
     document = world.contents.get(content_id, {}) if content_id is not None else {}
-    return (document.get("content_type") or "unknown").lower()
+    folded = str(document.get("content_type") or "").strip().lower()
+    return _content_types().get(folded, "other") if folded else "unknown"
+
+
+@cache
+def _content_types() -> dict[str, str]:
+    with (SEEDS / "content_types.csv").open(encoding="utf-8") as file:
+        return {row["content_type"]: row["kind"] for row in csv.DictReader(file)}
 
 
 def title_tags(world: World) -> list[Row]:
@@ -415,18 +441,35 @@ def unreadable_fields(document: Mapping[str, Any]) -> list[str]:
     def is_text(value: Any) -> bool:
         return not isinstance(value, list | dict)
 
-    def is_list_or_text(value: Any) -> bool:
-        return not isinstance(value, dict)
+    def is_whole(value: Any) -> bool:
+        return is_number(value) and float(value) == int(float(value))
 
-    def is_list(value: Any) -> bool:
-        return isinstance(value, list)
+    def is_duration(value: Any) -> bool:
+        return is_number(value) and 0 <= float(value) < 1e9
+
+    def is_name(value: Any) -> bool:
+        return not isinstance(value, list | dict | bool)
+
+    def is_list_or_name(value: Any) -> bool:
+        if isinstance(value, list):
+            return all(is_name(item) for item in value)
+        return is_name(value) and not set(str(value)) & set(",;|/")
+
+    def is_list_of_rights(value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(item, dict)
+            and all(item.get(end) is None or is_date(item[end]) for end in ENDS)
+            for item in value
+            if item is not None
+        )
 
     suits = {
         **dict.fromkeys(("title", "content_type", "series_id"), is_text),
-        **dict.fromkeys(("season_number", "episode_number", "runtime_seconds"), is_number),
+        **dict.fromkeys(("season_number", "episode_number"), is_whole),
+        "runtime_seconds": is_duration,
         "released_on": is_date,
-        **dict.fromkeys(("genres", "tags"), is_list_or_text),
-        "availability": is_list,
+        **dict.fromkeys(("genres", "tags"), is_list_or_name),
+        "availability": is_list_of_rights,
     }
     return [
         name
