@@ -38,7 +38,12 @@ def replace_day(database: Path, day: date, users: list[str]) -> None:
         def insert(connection: Connection) -> None:
             for user in users:
                 row = [None, user, "film", "play", f"{day} 12:00:00", 1.5, 1, None, day]
-                connection.execute(f"insert into raw.events values ({'?, ' * 8} ?)", row)
+                connection.execute(
+                    "insert into raw.events (event_id, user_id, content_id, event_type,"
+                    " occurred_at, watch_seconds, event_count, device, source_date)"
+                    f" values ({'?, ' * 8} ?)",
+                    row,
+                )
 
         raw.replace_slices(connection, raw.SliceBatch({day: "read"}, insert), "a run")
 
