@@ -292,8 +292,9 @@ MongoDocuments = MongoContents | MongoUsers
 
 
 class Unreadable(Settings):
-    """Shares of values, of rows or documents, that cannot be read: above `warn_share` the load
-    warns, above `stop_share` it stops and changes nothing."""
+    """When unreadable values matter. The load warns if more than `warn_share` of the values of a
+    field cannot be read; it stops, and changes nothing, if a field cannot be read in more than
+    `stop_share` of the rows or documents, or so many rows cannot be events."""
 
     warn_share: float = Field(default=0.01, ge=0, le=1)
     stop_share: float = Field(default=0.5, ge=0, le=1)

@@ -776,19 +776,10 @@ EDGES: dict[str, tuple[list[Event], str, list[Row]]] = {
         WINDOWS,
         [{"top_series_share": 0.0}, {"top_series_share": 0.6}],
     ),
-    "title_clicked_with_seconds": (
-        [Event("?", "show_1", "click", at(5), 5)],
+    "title_clicked_with_seconds_is_not_watched": (
+        [Event("?", "show_1", "click", at(5), 500)],
         TITLES,
-        2
-        * [
-            {
-                "title_id": "show",
-                "is_series": True,
-                "watch_interactions": 0,
-                "watch_minutes": 5 / 60,
-                "watched_contents": 0,
-            }
-        ],
+        [],
     ),
     "title_clicked_without_seconds": ([click(5)], TITLES, []),
     "title_watched_without_seconds": (

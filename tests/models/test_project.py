@@ -35,9 +35,8 @@ WRONG_VARS = {
     "{churn_recency_bands: [7, .nan]}": "churn_recency_bands",
     "{raw_retention_days: 99999999999}": "raw_retention_days",
     "{content_fields: {title: name}}": "content_fields",
-    "{content_fields: {title: name}}": "content_fields",
-    "{user_fields: {timezone: ~, territory: t, signed_up_on: s, cancelled_on: c,"
-    " marketing_consent: m}}": "user_fields.timezone",
+    "{max_clock_ahead_hours: -1}": "max_clock_ahead_hours",
+    "{user_fields: {timezone: zone}}": "write the mapping into the sources file, under users.fields",
     "{min_watch_seconds: 9223372036854775808}": "beyond 64 bits",
     "{lookbak_days: 200}": "lookbak_days",
     "[lookback_days]": "--vars",

@@ -778,11 +778,12 @@ def test_a_title_is_listed_when_it_was_watched_however_shortly() -> None:
         play(None, days_ago(2)),
     )
     rows = [row for row in reference.user_titles(world) if row["window_days"] == 28]
-    assert [row["title_id"] for row in rows] == ["film_b", "gone", "show"]
-    assert [row["is_series"] for row in rows] == [False, False, True]
-    assert [row["watch_interactions"] for row in rows] == [0, 1, 3]
-    assert [row["watch_minutes"] for row in rows] == [5 / 60, None, 12.0]
-    assert [row["watched_contents"] for row in rows] == [0, 1, 1]
+    # film_b was opened: seconds of what is no watch event are no watching
+    assert [row["title_id"] for row in rows] == ["gone", "show"]
+    assert [row["is_series"] for row in rows] == [False, True]
+    assert [row["watch_interactions"] for row in rows] == [1, 3]
+    assert [row["watch_minutes"] for row in rows] == [None, 12.0]
+    assert [row["watched_contents"] for row in rows] == [1, 1]
     show = only(reference.user_titles(world), window_days=84, title_id="show")
     assert (show["watch_interactions"], show["episode_interactions"]) == (4, 3)
     assert (show["watched_contents"], show["watched_episodes"]) == (2, 1)

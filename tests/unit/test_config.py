@@ -216,7 +216,7 @@ export:
         ("{guard: {largest_leap_days: 6}}", "export.guard.largest_leap_days: Input should be gr"),
         ("{guard: {warn_deviations: 0}}", "export.guard.warn_deviations: Input should be greater"),
         ("{guards: {}}", "export.guards: unknown key; did you mean guard?"),
-        ("[files]", "export: must be a mapping of keys to values, not ['files']"),
+        ("[files]", "export: must be a mapping of keys to values, not a list"),
     ],
 )
 def test_a_wrong_setting_of_exports_is_named_whoever_reads_it(

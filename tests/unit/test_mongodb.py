@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from viewer_personas.config import MongoDocuments
+from viewer_personas.config import MongoContents
 from viewer_personas.database import raw
 from viewer_personas.database.connection import connect
 from viewer_personas.database.sql import scalar
@@ -220,7 +220,7 @@ def collection(**settings: Any) -> mongodb.MongoCollection:
         key: SecretStr(value) if key in ("uri", "password") else value
         for key, value in {**defaults, **settings}.items()
     }
-    return mongodb.MongoCollection(MongoDocuments(**given), Path("sources.yml"), "contents")
+    return mongodb.MongoCollection(MongoContents(**given), Path("sources.yml"), "contents")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_whatever_replaces_the_documents_forgets_the_read() -> None:
     )
     with connect(Path(":memory:")) as connection:
         raw.create_raw_tables(connection)
-        for select in (None, f"select file, _id, updated_at, doc from (select {document})"):
+        for select in (None, f"select *, null as reason from (select {document})"):
             connection.execute(f"create temp table documents as select {document}, null as reason")
             connection.execute("create temp table replaced_keys (source_key varchar)")
             assert raw.merge_documents(connection, "contents", read, is_full=True) == 0

@@ -48,13 +48,12 @@ def test_own_seeds_and_vars_stand_in_front_of_those_of_the_project(folder: Path)
     rules = folder / "seeds" / "persona_rules.csv"
     rules.write_text(rules.read_text().replace("days_known,<=,14", "days_known,<=,21"))
     (folder / "seeds" / "event_types.csv").unlink()
-    project = compose(own_vars(folder, "lookback_days: 200\ncontent_fields: {title: name}\n"))
+    project = compose(own_vars(folder, "lookback_days: 200\n"))
     assert (project / "seeds" / "persona_rules.csv").read_text() == rules.read_text()
     shipped = (PACKAGED / "seeds" / "event_types.csv").read_text()
     assert (project / "seeds" / "event_types.csv").read_text() == shipped
     variables = yaml.safe_load((project / "dbt_project.yml").read_text())["vars"]
     assert variables["lookback_days"] == 200
-    assert variables["content_fields"] == {"title": "name"}
     assert variables["churn_horizon_days"] == 28
 
 

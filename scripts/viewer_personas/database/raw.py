@@ -20,6 +20,10 @@ create table if not exists raw.events (
     watch_seconds double,
     event_count bigint,
     device varchar,
+    -- false for a date without a time, which is that local date and has no hour
+    has_time boolean default true,
+    -- the text where the seconds should be, if it could not be read: unknown, not absent
+    unreadable_seconds varchar,
     source_date date
 );
 create table if not exists raw.contents (_id varchar, updated_at timestamp, doc json);
@@ -60,9 +64,7 @@ create table if not exists raw.slices (
     loaded_at timestamp,
     run_id varchar
 );
--- false for a date without a time, which is that local date and has no hour
 alter table raw.events add column if not exists has_time boolean default true;
--- the text where the seconds should be, if it could not be read: unknown, not absent
 alter table raw.events add column if not exists unreadable_seconds varchar;
 -- whether the source is still writing the day (open slice): it is loaded, but not complete
 alter table raw.slices add column if not exists is_open boolean default false;

@@ -124,16 +124,15 @@ def check_profiles(
 ) -> list[str]:
     """Warnings about fields that are often unreadable, or empty though they are mapped.
 
-    Raises `InputError` if more than `unreadable.stop_share` of a field, or of the rows, is.
+    Raises `InputError` if a field is unreadable in more than `unreadable.stop_share` of the rows.
     """
     limits = sources.unreadable
     warnings, stops = [], []
     for profile in profiles:
-        share = profile.unreadable / profile.filled if profile.filled else 0
-        if share > limits.stop_share:
-            stops.append(_unreadable(profile, share))
-        elif share > limits.warn_share:
-            warnings.append(_unreadable(profile, share))
+        if profile.unreadable > limits.stop_share * profile.rows:
+            stops.append(_unreadable(profile))
+        elif profile.unreadable > limits.warn_share * profile.filled:
+            warnings.append(_unreadable(profile))
         warnings += _missing(connection, sources, profile)
     if stops:
         raise InputError(
@@ -145,7 +144,8 @@ def check_profiles(
     return warnings
 
 
-def _unreadable(profile: FieldProfile, share: float) -> str:
+def _unreadable(profile: FieldProfile) -> str:
+    share = profile.unreadable / profile.filled
     examples = ", ".join(f"'{example}'" for example in profile.examples)
     return (
         f"{profile.source}: {profile.field} ({profile.path}): {profile.unreadable} of"
