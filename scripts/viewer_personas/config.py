@@ -300,6 +300,13 @@ class Unreadable(Settings):
     stop_share: float = Field(default=0.5, ge=0, le=1)
 
 
+class Shrinking(Settings):
+    """A source that has less than `smallest_share` of the documents, events or days that were
+    loaded from it stops the load, unless told otherwise."""
+
+    smallest_share: float = Field(default=0.5, ge=0, le=1)
+
+
 class _ExportTarget(Settings):
     """What all targets share.
 
@@ -382,6 +389,7 @@ class Sources(Settings):
     contents: ContentsSource | None = None
     users: UsersSource | None = None
     unreadable: Unreadable = Unreadable()
+    shrinking: Shrinking = Shrinking()
     export: Exports = Exports()
 
 

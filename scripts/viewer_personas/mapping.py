@@ -44,7 +44,7 @@ def _time_zone(name: str) -> str:
 def _formats(formats: list[str]) -> list[str]:
     for text in formats:
         try:
-            duckdb.execute("select try_strptime('', ?)", [text])
+            duckdb.execute("select try_strptime('', ?)", [text]).fetchall()
         except duckdb.Error:
             raise ValueError(f"{text} is not a format such as %d.%m.%Y %H:%M:%S") from None
     return formats

@@ -162,7 +162,8 @@ class Service:
 
     def load(self) -> LoadSummary:
         """`personas load`."""
-        return load(load_sources(self.folder / "sources.yml"), self.database)
+        sources = load_sources(self.folder / "sources.yml")
+        return load(sources, self.database, accept_shrunken=True)
 
     def build(
         self, variables: Vars | None = None, *selected: str, full_refresh: bool = False

@@ -36,7 +36,7 @@ WRONG_VARS = {
     "{raw_retention_days: 99999999999}": "raw_retention_days",
     "{content_fields: {title: name}}": "content_fields",
     "{max_clock_ahead_hours: -1}": "max_clock_ahead_hours",
-    "{user_fields: {timezone: zone}}": "write the mapping into the sources file, under users.fields",
+    "{user_fields: {timezone: zone}}": "the sources file, under users.fields",
     "{min_watch_seconds: 9223372036854775808}": "beyond 64 bits",
     "{lookbak_days: 200}": "lookbak_days",
     "[lookback_days]": "--vars",

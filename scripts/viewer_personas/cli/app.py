@@ -77,6 +77,7 @@ def load(
     since: options.Since = None,
     until: options.Until = None,
     restore: options.Restore = False,
+    accept_shrunken: options.AcceptShrunken = False,
     to: options.LoadTo = "duckdb",
     directory: options.LoadDirectory = None,
     variables: options.Vars = None,
@@ -88,12 +89,14 @@ def load(
     if directory and to != "parquet":
         raise InputError("--directory is for files: add --to parquet")
     if to == "duckdb":
-        summary = _load(_reader(sources), database, since, until, restore, variables)
+        summary = _load(
+            _reader(sources), database, since, until, restore, accept_shrunken, variables
+        )
         text.print_results(as_json, {"load": summary}, [text.load_lines(summary)])
         return
     warehouse = directory or database.parent / "warehouse"
     check_directory(warehouse)
-    summary = _load(_reader(sources), database, since, until, restore, variables)
+    summary = _load(_reader(sources), database, since, until, restore, accept_shrunken, variables)
     with text.progress("Landing") as report:
         landed = land(database, warehouse, report=report)
     text.print_results(
@@ -159,6 +162,7 @@ def run(
     variables: options.Vars = None,
     to: options.To = "files",
     exports: options.Exports = None,
+    accept_shrunken: options.AcceptShrunken = False,
     accept_changes: options.AcceptChanges = False,
     as_json: options.Json = False,
 ) -> None:
@@ -166,14 +170,15 @@ def run(
     results, lines = _run(
         sources,
         database,
-        since,
-        until,
-        full_refresh,
-        all_tests,
-        variables,
-        to,
-        exports,
-        accept_changes,
+        exports=exports,
+        since=since,
+        until=until,
+        accept_shrunken=accept_shrunken,
+        full_refresh=full_refresh,
+        all_tests=all_tests,
+        variables=variables,
+        to=to,
+        accept_changes=accept_changes,
     )
     text.print_results(as_json, results, lines)
 
@@ -266,9 +271,7 @@ def demo(
     settings = {"viewers": viewers, "days": days, "seed": seed, "noise": noise}
     _generate(directory, settings)
     database = directory / demo_service.DATABASE
-    results, lines = _run(
-        directory / "sources.yml", database, None, None, False, False, None, "files", None, False
-    )
+    results, lines = _run(directory / "sources.yml", database)
     with connect(database, read_only=True) as connection:
         recovered = recovery.recovery(connection, directory / recovery.TRUTH)
         detected = detection.detection(connection, directory / recovery.TRUTH)
@@ -327,6 +330,7 @@ def _load(
     since: datetime | None,
     until: datetime | None,
     restore: bool = False,
+    accept_shrunken: bool = False,
     variables: str | None = None,
 ) -> LoadSummary:
     with text.progress("Loading") as report:
@@ -336,6 +340,7 @@ def _load(
             since=_day(since),
             until=_day(until),
             restore=restore,
+            accept_shrunken=accept_shrunken,
             clock_ahead_hours=variables_of(variables)["max_clock_ahead_hours"],
             report=report,
         )
@@ -368,19 +373,28 @@ def _export(target: Target, database: Path, accept_changes: bool) -> ExportSumma
 def _run(
     sources: Path | None,
     database: Path,
-    since: datetime | None,
-    until: datetime | None,
-    full_refresh: bool,
-    all_tests: bool,
-    variables: str | None,
-    to: str,
-    exports: Path | None,
-    accept_changes: bool,
-) -> tuple[dict[str, Any], list[Any]]:
+    *,
+    exports: Path | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    accept_shrunken: bool = False,
+    full_refresh: bool = False,
+    all_tests: bool = False,
+    variables: str | None = None,
+    to: str = "files",
+    accept_changes: bool = False,
+) -> tuple[dict[str, Any], list[RenderableType]]:
     _check(variables)
     read_sources = _reader(sources)
     target = _target(read_sources, sources, database, to, exports)
-    loaded = _load(read_sources, database, since, until, variables=variables)
+    loaded = _load(
+        read_sources,
+        database,
+        since,
+        until,
+        accept_shrunken=accept_shrunken,
+        variables=variables,
+    )
     built = _build(database, full_refresh, all_tests, variables)
     exported = _export(target, database, accept_changes)
     with connect(database, read_only=True) as connection:

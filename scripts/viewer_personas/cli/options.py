@@ -95,6 +95,13 @@ Exports = Annotated[
         show_default=False,
     ),
 ]
+AcceptShrunken = Annotated[
+    bool,
+    typer.Option(
+        "--accept-shrunken",
+        help="Load although a source lost more than shrinking.smallest_share allows.",
+    ),
+]
 AcceptChanges = Annotated[
     bool,
     typer.Option(

@@ -1,7 +1,7 @@
 """The mapped fields of the documents of contents and users, as typed tables beside them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from viewer_personas.config import FileDocuments, MongoDocuments
@@ -10,7 +10,6 @@ from viewer_personas.database.sql import Connection, literal, pointer, quoted
 from viewer_personas.mapping import (
     ContentFields,
     IdField,
-    Mapped,
     RightsField,
     TimeField,
     UserFields,
@@ -223,7 +222,7 @@ def document_columns(
     return f"""
         {identifier} as _id,
         {changed} as updated_at,
-        {kept_document(settings, document)} as doc,
+        {_kept(settings, document, [id_path, *([updated_at] if updated_at else [])])} as doc,
         case
             when {text} is null then 'no id'
             when {identifier} is null then 'unreadable id: ' || {text}
@@ -231,33 +230,26 @@ def document_columns(
     """
 
 
-def kept_document(settings: FileDocuments | MongoDocuments, document: str) -> str:
-    """SQL for the part of a document that is stored: all of it, or `keep` and what is mapped."""
+def _kept(settings: FileDocuments | MongoDocuments, document: str, others: Iterable[str]) -> str:
+    """SQL for the part of a document that is stored: all of it, or `keep` and what is read."""
     if settings.keep is None:
         return document
-    names = dict.fromkeys([*settings.keep, *_read_keys(settings)])
+    mapped = [path for field in settings.fields.mapped().values() for path in field.paths()]
+    read = [name for path in [*others, *mapped, *settings.where] for name in _keys(path)]
     parts = ", ".join(
         f"case when json_exists({document}, {pointer_of_key(name)}) then "
         f"{literal(json.dumps(name, ensure_ascii=False) + ':')}"
         f" || json_extract({document}, {pointer_of_key(name)})::varchar end"
-        for name in names
+        for name in dict.fromkeys([*read, *settings.keep])
     )
     return f"('{{' || concat_ws(',', {parts}) || '}}')::json"
+
+
+def _keys(path: str) -> list[str]:
+    """The keys of a document that a path may begin with: it may be a key with dots."""
+    return list(dict.fromkeys([path, path.partition(".")[0]]))
 
 
 def pointer_of_key(name: str) -> str:
     """The JSON pointer to a key of a document, which may have dots."""
     return literal("/" + name.replace("~", "~0").replace("/", "~1"))
-
-
-def _read_keys(settings: FileDocuments | MongoDocuments) -> Iterator[str]:
-    for path in [*_read_paths(settings), *settings.where]:
-        yield path
-        yield path.partition(".")[0]
-
-
-def _read_paths(settings: FileDocuments | MongoDocuments) -> Iterator[str]:
-    yield from filter(None, (settings.id, settings.updated_at))
-    field: Mapped | RightsField
-    for field in settings.fields.mapped().values():
-        yield from field.paths()

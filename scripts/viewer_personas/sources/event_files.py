@@ -13,8 +13,9 @@ import duckdb
 
 from viewer_personas.config import FileEvents
 from viewer_personas.database.raw import Report, SliceBatch, forget_files
-from viewer_personas.database.sql import Connection, scalar, transaction
+from viewer_personas.database.sql import Connection, quoted, scalar, transaction
 from viewer_personas.errors import InputError
+from viewer_personas.mapping import TimeField
 from viewer_personas.sources.event_rows import (
     LANDED,
     REQUIRED,
@@ -38,7 +39,9 @@ from viewer_personas.sources.file_tables import (
     layout_of,
     list_files,
     readable,
+    reject_lines,
     rows_of,
+    twins,
 )
 
 # Part of every slice's identity: increase it when the same file gives different rows.
@@ -69,6 +72,7 @@ class EventFiles:
     days: dict[str, FileDays]
     new: list[str]
     layouts: dict[str, Layout | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def files_of_days(self) -> dict[date, list[str]]:
         """The names of the files with rows of each day, in order of name."""
@@ -104,12 +108,13 @@ class EventFiles:
     def warnings(self) -> list[str]:
         """Files read for the first time with rows but no readable time."""
         column = service_name(self.settings, "occurred_at")
-        return [
+        without_times = [
             f"{name}: no row has a readable {column}; "
             f"all {self.days[name].undated_rows} are in raw.rejected_events"
             for name in self.new
             if self.days[name].undated_rows and not self.days[name].days
         ]
+        return [*self.notes, *twins(self.files, self.new), *without_times]
 
     def remember(self, connection: Connection) -> None:
         """Record the days of the new files, and the rows that belong to no day that is loaded.
@@ -240,6 +245,17 @@ def _insert_rejected(
             parameters,
         )
     connection.execute("drop table file_names")
+    for name in names:
+        _name_bad_lines(connection, events, name)
+
+
+def _name_bad_lines(connection: Connection, events: EventFiles, name: str) -> None:
+    """Give the rejected lines of a file that are no JSON their number and text."""
+    nameless = "source = $name and row is null"
+    query = f"select count(*) from raw.rejected_events where {nameless}"
+    if scalar(connection, query, {"name": name}):
+        connection.execute(f"delete from raw.rejected_events where {nameless}", {"name": name})
+        reject_lines(connection, events.files[name], name)
 
 
 def _insert_source_files(connection: Connection, events: EventFiles) -> None:
@@ -336,7 +352,7 @@ def _components(
 def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
     name_of_path = {events.files[name].path: name for name in names}
     found = {name: FileDays({}) for name in names}
-    only_numbers: dict[str, bool] = {}
+    only_numbers: dict[str, float | None] = {}
     with readable(events.files[name] for name in names):
         rows = connection.execute(
             f"""
@@ -346,21 +362,23 @@ def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
                 count(*) filter (where time_text is not null),
                 count(*) filter (
                     where regexp_full_match(trim(time_text), '-?[0-9]+([.][0-9]+)?')
-                )
+                ),
+                median(try_cast(time_text as double))
             from ({_events_select(connection, events, names)})
             group by all
             """
         ).fetchall()
-    for path, day, count, unreadable, numbers in rows:
+    for path, day, count, unreadable, numbers, middle in rows:
         name = name_of_path[path]
         if day is None:
             found[name] = FileDays(found[name].days, count)
-            only_numbers[name] = numbers > 0 and numbers == unreadable
+            only_numbers[name] = middle if numbers and numbers == unreadable else None
         else:
             found[name].days[day] = count
     for name in names:
-        if only_numbers.get(name) and not found[name].days and not events.settings.epoch_unit:
-            raise _no_epoch_unit(events, name)
+        middle = only_numbers.get(name)
+        if middle is not None and not found[name].days:
+            raise _wrong_epoch_unit(events, name, middle)
         check_unchanged(events.files[name])
     events.days.update(found)
 
@@ -371,6 +389,7 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
     if layout is None:
         return
     mapped = settings.columns.mapped()
+    events.notes += _near_names(connection, events, file, layout)
     for ours in REQUIRED:
         if ours in settings.constants.given():
             continue
@@ -387,7 +406,25 @@ def _check_event_columns(connection: Connection, events: EventFiles, name: str) 
             f"but {time_type}: remove epoch_unit"
         )
     if not field.unit and not field.format and is_number(time_type):
-        raise _no_epoch_unit(events, name)
+        raise _wrong_epoch_unit(events, name, _middle_time(connection, file, layout, field))
+
+
+def _near_names(
+    connection: Connection, events: EventFiles, file: SourceFile, layout: Layout
+) -> Iterator[str]:
+    """Optional columns that the file lacks, but has under a name that differs in few letters."""
+    there = column_names(connection, file, layout)
+    folded = {"".join(filter(str.isalnum, name)).lower(): name for name in there}
+    for ours, field_of_ours in events.settings.columns.mapped().items():
+        if ours in REQUIRED or ours in events.settings.constants.given():
+            continue
+        for path in field_of_ours.paths():
+            near_name = folded.get("".join(filter(str.isalnum, path)).lower())
+            if near_name and path not in there:
+                yield (
+                    f"{file.name}: there is no column {path} for {ours}, but '{near_name}':"
+                    f' map it (events.columns: {{{ours}: "{near_name}"}})'
+                )
 
 
 def _check_optional_columns(connection: Connection, events: EventFiles) -> None:
@@ -431,11 +468,28 @@ def _no_column(
     )
 
 
-def _no_epoch_unit(events: EventFiles, name: str) -> InputError:
+def _middle_time(
+    connection: Connection, file: SourceFile, layout: Layout, occurred_at: TimeField
+) -> float | None:
+    rows = rows_of(layout, [file], [], with_rows=False)
+    query = f"select median({quoted(occurred_at.path[0])}) from {rows}"
+    row = connection.execute(query).fetchone()
+    return float(row[0]) if row and row[0] is not None else None
+
+
+def _wrong_epoch_unit(events: EventFiles, name: str, middle: float | None) -> InputError:
+    """The times are numbers that the unit, or none, does not explain; what their size suggests."""
     column = service_name(events.settings, "occurred_at")
+    unit = events.settings.occurred_at.unit
+    looks = [
+        f"{middle:.0f} looks like {known}, so set it to {known}"
+        for known, digits in {"s": 10, "ms": 13, "us": 16, "ns": 19}.items()
+        if middle is not None and len(f"{abs(middle):.0f}") == digits
+    ]
+    hint = looks[0] if looks else "set it to s, ms, us or ns"
     return InputError(
-        f"{events.sources_file}: events.epoch_unit: is not set, but the times in {name} "
-        f"(column {column}) are numbers: set it to s, ms, us or ns"
+        f"{events.sources_file}: events.epoch_unit: is {unit or 'not set'}, but the times in {name}"
+        f" (column {column}) are numbers{' of another size' if unit else ''}: {hint}"
     )
 
 

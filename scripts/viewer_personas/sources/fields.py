@@ -301,7 +301,7 @@ def _date(field: DateField, text: str) -> str:
             moment = f"(({moment} at time zone 'UTC') at time zone {literal(field.timezone)})"
         return f"({moment})::date"
     if field.timezone:
-        instant = f"(({_iso_time(DateField(path=field.path), text)} at time zone 'UTC')"
+        instant = f"({_iso_time(DateField(path=field.path), text)} at time zone 'UTC')"
         local = f"({instant} at time zone {literal(field.timezone)})::date"
         has_time = f"not {is_date(field, text, 'VARCHAR')}"
         return f"case when {has_time} then {local} else try_cast({text} as date) end"

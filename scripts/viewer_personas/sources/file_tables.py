@@ -3,17 +3,21 @@
 Nothing here depends on their contents. Python only lists the files and reads their columns.
 """
 
+import codecs
 import csv
+import filecmp
 import glob
 import gzip
 import json
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import IO, Any, Literal
 
 import duckdb
 
@@ -41,6 +45,8 @@ _ENDINGS: dict[str, FileFormat] = {
     ".ndjson": "json",
     ".ndjson.gz": "json",
 }
+_HEAD_BYTES = 1 << 16
+_LINE_SHOWN = 2000
 # No column of a service has such a name; DuckDB's default, filename, could be one.
 FILE = '"viewer personas: file"'
 ROW = '"viewer personas: row"'
@@ -60,15 +66,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """What files must share to be read together: format, columns with types, CSV delimiter.
+    """What files must share to be read together: format, columns with types, CSV delimiter, and
+    how JSON documents stand in it (DuckDB's name for it).
 
     Files that differ in it are read separately: read together, a number in one file could get
-    another text because of another file. JSON lines have no fixed columns.
+    another text because of another file. JSON has no fixed columns.
     """
 
     format: FileFormat
     columns: tuple[tuple[str, str], ...] = ()
     delimiter: str = ","
+    documents: Literal["newline_delimited", "array", "unstructured"] = "newline_delimited"
 
     def type_of(self, column: str) -> str | None:
         """The DuckDB type of a column, None if it does not exist."""
@@ -91,7 +99,39 @@ def list_files(
         for match in matches:
             file = _source_file(match, folder, settings.format, f"{sources_file}: {key}.format")
             files[file.name] = file
-    return dict(sorted(files.items()))
+    return dict(sorted(_without_links(files).items()))
+
+
+def _without_links(files: dict[str, SourceFile]) -> dict[str, SourceFile]:
+    """Each file once: a symbolic link to one that is there too is left out."""
+    kept: dict[str, SourceFile] = {}
+    for file in sorted(files.values(), key=lambda file: (os.path.islink(file.path), file.name)):
+        kept.setdefault(os.path.realpath(file.path), file)
+    return {file.name: file for file in kept.values()}
+
+
+def twins(files: Mapping[str, SourceFile], names: Iterable[str]) -> list[str]:
+    """Warnings about files that are probably there twice: `names` are those to look at.
+
+    The same contents under two names; a file beside its compressed copy; "events (1).csv".
+    """
+    found = []
+    by_size: dict[int, list[SourceFile]] = defaultdict(list)
+    for file in files.values():
+        by_size[file.size_bytes].append(file)
+    for name in names:
+        file = files[name]
+        others = [other for other in by_size[file.size_bytes] if other.name < name]
+        for other in others:
+            if file.size_bytes and filecmp.cmp(file.path, other.path, shallow=False):
+                found.append(f"{name} and {other.name} have the same contents: remove one")
+        unpacked = name.removesuffix(".gz")
+        if unpacked != name and unpacked in files:
+            found.append(f"{name} is beside {unpacked}: if it is the same packed, remove one")
+        original = re.sub(r" \(\d+\)(?=\.[^/]*$)", "", name)
+        if original != name and original in files:
+            found.append(f"{name} looks like a second copy of {original}: remove one")
+    return list(dict.fromkeys(found))
 
 
 def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: str) -> SourceFile:
@@ -141,7 +181,33 @@ def readable(files: Iterable[SourceFile]) -> Iterator[None]:
         if not broken and not isinstance(error, reading):
             raise
         names = ", ".join(file.name for file in broken or files)
-        raise InputError(f"{names}: cannot be read: {_first_lines(text)}") from error
+        found = [ends for file in broken or files if (ends := _mixed_line_ends(file, text))]
+        reason = found[0] if found else _first_lines(text)
+        raise InputError(f"{names}: cannot be read: {reason}") from error
+
+
+def _mixed_line_ends(file: SourceFile, message: str) -> str:
+    """Which line ends otherwise than those before it, which DuckDB's message does not say."""
+    if file.format != "csv" or "state machine" not in message:
+        return ""
+    with _opened(file, "rb") as lines:
+        first = None
+        for number, line in enumerate(lines, 1):
+            ending = "CRLF" if line.endswith(b"\r\n") else "LF"
+            first = first or ending
+            if ending != first and line.endswith(b"\n"):
+                return f"line {number} ends with {ending}, and those before with {first}: use one"
+    return "a quote is not closed, or stands inside a value without being doubled"
+
+
+@contextmanager
+def _opened(file: SourceFile, mode: str, **options: Any) -> Iterator[IO[Any]]:
+    """The file, decompressed."""
+    open_file: Callable[..., IO[Any]] = open
+    if file.path.lower().endswith(".gz"):
+        open_file = gzip.open
+    with open_file(file.path, mode, **options) as opened:
+        yield opened
 
 
 def _first_lines(message: str) -> str:
@@ -159,6 +225,8 @@ def layout_of(connection: Connection, file: SourceFile, delimiter: str | None) -
     if file.format == "csv":
         return _csv_layout(file, delimiter)
     layout = Layout(file.format)
+    if file.format == "json":
+        layout = replace(layout, documents=_documents_of(file))
     with readable([file]):
         if file.format == "parquet":
             described = connection.execute(f"describe select * from {_parquet([file])}").fetchall()
@@ -169,11 +237,55 @@ def layout_of(connection: Connection, file: SourceFile, delimiter: str | None) -
         return layout if scalar(connection, query) else None
 
 
+def _documents_of(
+    file: SourceFile,
+) -> Literal["newline_delimited", "array", "unstructured"]:
+    """How the documents stand in a JSON file: one a line, as a list, or over several lines."""
+    try:
+        with _opened(file, "rb") as opened:
+            head = opened.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
+            opened.seek(0)
+            has_mark = opened.read(3) == codecs.BOM_UTF8
+    except (OSError, EOFError) as error:
+        raise InputError(f"{file.name}: cannot be read: {error}") from error
+    text = head.lstrip()
+    if text.startswith("["):
+        return "array"
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        end = 0
+    # DuckDB takes a byte order mark only where it reads without looking for lines
+    return "unstructured" if has_mark or "\n" in text[:end] else "newline_delimited"
+
+
+def bad_lines(connection: Connection, file: SourceFile) -> Iterator[tuple[int, str]]:
+    """The lines of a file of JSON lines that are no JSON, with their numbers from 1."""
+    with _opened(file, "rb") as lines:
+        numbered = ((n, line.decode("utf-8", "replace")) for n, line in enumerate(lines, 1))
+        while batch := [(n, line) for n, line in islice(numbered, 10_000) if line.strip()]:
+            [(valid,)] = connection.execute(
+                "select list_transform($1, lambda line: json_valid(line))",
+                [[line for _, line in batch]],
+            ).fetchall()
+            for (number, line), is_valid in zip(batch, valid, strict=True):
+                if not is_valid:
+                    yield number, line.strip()
+
+
+def reject_lines(connection: Connection, file: SourceFile, source: str) -> None:
+    """Insert the lines of a file of JSON lines that are no JSON into raw.rejected_events."""
+    for number, line in bad_lines(connection, file):
+        connection.execute(
+            "insert into raw.rejected_events values (?, null, ?, to_json(?::varchar))",
+            [source, f"no JSON: line {number}", line[:_LINE_SHOWN]],
+        )
+
+
 def _csv_layout(file: SourceFile, delimiter: str | None) -> Layout | None:
     """The header, read here instead of sniffed: one odd row must not change how a file is read."""
-    open_text = gzip.open if file.path.lower().endswith(".gz") else open
     try:
-        with open_text(file.path, "rt", encoding="utf-8-sig", newline="") as lines:
+        with _opened(file, "rt", encoding="utf-8-sig", newline="") as lines:
             first = lines.readline()
             delimiter = delimiter or max(",;\t|", key=first.count)
             rows = csv.reader(chain([first], lines), delimiter=delimiter)
@@ -198,7 +310,7 @@ def has_column(connection: Connection, file: SourceFile, layout: Layout, column:
     with readable([file]):
         query = f"""
             select count(*) from (
-                select 1 from {_json_objects([file])}
+                select 1 from {_json_objects(layout, [file])}
                 where json_exists({ROW}, {pointer(column)})
                 limit 1
             )
@@ -209,9 +321,14 @@ def has_column(connection: Connection, file: SourceFile, layout: Layout, column:
 def column_names(connection: Connection, file: SourceFile, layout: Layout) -> list[str]:
     if layout.format != "json":
         return [name for name, _ in layout.columns]
-    query = f"select json_keys({ROW}) from {_json_objects([file])} limit 1"
+    query = f"""
+        select list(distinct key) from (
+            select unnest(json_keys({ROW})) as key
+            from (select {ROW} from {_json_objects(layout, [file])} limit 100)
+        )
+    """
     row = connection.execute(query).fetchone()
-    return list(row[0]) if row and row[0] else []
+    return sorted(row[0]) if row and row[0] else []
 
 
 def by_layout(
@@ -227,7 +344,8 @@ def by_layout(
 def rows_of(layout: Layout, files: list[SourceFile], fields: list[str], *, with_rows: bool) -> str:
     """The files as a table: their columns (for JSON, the fields as text), the file, the row."""
     if layout.format == "json":
-        return _json_rows(files, fields) if with_rows else _json_fields(files, fields)
+        read = _json_rows if with_rows else _json_fields
+        return read(layout, files, fields)
     source = _csv(layout, files) if layout.format == "csv" else _parquet(files)
     if not with_rows:
         return source
@@ -249,31 +367,37 @@ def _csv(layout: Layout, files: list[SourceFile]) -> str:
     )
 
 
-def _json_fields(files: list[SourceFile], fields: list[str]) -> str:
+def _json_fields(layout: Layout, files: list[SourceFile], fields: list[str]) -> str:
     if not files:
         return f"(select null::varchar as {FILE}, {_no_fields(fields)} where false)"
     columns = typed_columns(dict.fromkeys(fields, "VARCHAR"))
     return (
-        f"read_json({_paths(files)}, format = 'newline_delimited', records = true, "
+        f"read_json({_paths(files)}, {_json_format(layout)}, records = true, "
         f"columns = {columns}, {_FILE_OPTIONS})"
     )
 
 
-def _json_objects(files: list[SourceFile]) -> str:
+def _json_format(layout: Layout) -> str:
+    """A line that is no JSON becomes a row of nulls; see `bad_lines`."""
+    is_by_line = layout.documents == "newline_delimited"
+    return f"format = '{layout.documents}', ignore_errors = {'true' if is_by_line else 'false'}"
+
+
+def _json_objects(layout: Layout, files: list[SourceFile]) -> str:
     return (
         f"(select json as {ROW}, {FILE} from "
-        f"read_json_objects({_paths(files)}, format = 'newline_delimited', {_FILE_OPTIONS}))"
+        f"read_json_objects({_paths(files)}, {_json_format(layout)}, {_FILE_OPTIONS}))"
     )
 
 
-def _json_rows(files: list[SourceFile], fields: list[str]) -> str:
+def _json_rows(layout: Layout, files: list[SourceFile], fields: list[str]) -> str:
     if not fields:
-        return _json_objects(files)
+        return _json_objects(layout, files)
     # The same conversion as in read_json, so that both ways reject the same rows.
     shape = json.dumps(dict.fromkeys(fields, "VARCHAR"))
     return (
         f"(select {ROW}, {FILE}, unnest(json_transform({ROW}, {literal(shape)})) "
-        f"from {_json_objects(files)})"
+        f"from {_json_objects(layout, files)})"
     )
 
 

@@ -21,8 +21,10 @@ from viewer_personas.sources.profiles import (
     check_profiles,
     check_rejected,
     event_profiles,
+    odd_values,
     rejected_reasons,
 )
+from viewer_personas.sources.shrinking import refuse_losses, sizes, without_days
 
 
 class EventsDriver(Protocol):
@@ -86,6 +88,7 @@ def load(
     since: date | None = None,
     until: date | None = None,
     restore: bool = False,
+    accept_shrunken: bool = False,
     clock_ahead_hours: float = 24,
     now: datetime | None = None,
     report: Report = lambda text, done, total: None,
@@ -101,7 +104,8 @@ def load(
 
     Raises `InputError` for a wrong configuration, for a file that cannot be read, and if too much
     cannot be read as the mapping says, and `Unreachable` for a server that does not answer, or
-    answers incompletely. A load of files that fails changes nothing. Days from Druid are replaced
+    answers incompletely, or if the sources lost much of what they had (not with
+    `accept_shrunken`). A load of files that fails changes nothing. Days from Druid are replaced
     one by one: those already replaced are complete, and the others are as they were.
     """
     if since and until and since > until:
@@ -120,10 +124,16 @@ def load(
     summary = LoadSummary(run_id=str(uuid.uuid4()), warnings=events.warnings())
     with connect(database) as connection, _all_or_nothing(connection, sources):
         raw.create_raw_tables(connection)
+        before = sizes(connection)
         _load_documents(connection, "contents", contents, sources, summary, report)
         _load_documents(connection, "users", users, sources, summary, report)
         days = (since or date.min, until or date.max)
-        _load_events(connection, events, days, restore, summary, report)
+        plan = _plan(connection, events, days, restore)
+        if not accept_shrunken:
+            refuse_losses(sources, before, without_days(connection, before, plan.gone))
+        _load_events(connection, events, plan, summary, report)
+        if not accept_shrunken and sources.events.driver != "druid":
+            refuse_losses(sources, before, sizes(connection))
         _profile(connection, sources, events, summary)
         _count(connection, summary)
     return summary
@@ -143,6 +153,7 @@ def _profile(
     summary.fields += event_profiles(connection, sources, summary.run_id, undated)
     summary.warnings += check_profiles(connection, sources, summary.fields)
     check_rejected(connection, sources, summary.run_id, undated)
+    summary.warnings += odd_values(connection, summary.run_id)
     raw.write_profiles(connection, summary.run_id, summary.fields)
 
 
@@ -217,9 +228,10 @@ class _Plan:
 
 
 def _plan(
-    connection: Connection, wanted: dict[date, str], days: tuple[date, date], restore: bool
+    connection: Connection, events: EventsDriver, days: tuple[date, date], restore: bool
 ) -> _Plan:
     """Compare the days of the source with the stored slices."""
+    wanted = events.identities()
     stored = raw.stored_identities(connection)
     dropped = raw.dropped_days(connection)
     spared = {day for day, is_kept in dropped.items() if is_kept and not restore}
@@ -243,13 +255,11 @@ def _plan(
 def _load_events(
     connection: Connection,
     events: EventsDriver,
-    days: tuple[date, date],
-    restore: bool,
+    plan: _Plan,
     summary: LoadSummary,
     report: Report,
 ) -> None:
     events.remember(connection)
-    plan = _plan(connection, events.identities(), days, restore)
     filled = raw.days_with_events(connection, plan.stale)
     raw.remove_slices(connection, plan.gone)
     summary.slices_removed = len(plan.gone)

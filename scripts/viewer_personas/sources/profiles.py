@@ -14,6 +14,8 @@ from viewer_personas.sources.fields import WHAT
 # they are not mapped.
 _MISSED = {"title", "content_type", "genres"}
 _KEYS_SHOWN = 20
+_ENOUGH = 10
+_SHORT_RUNTIME_SECONDS = 180
 
 # The rows of the days that this run has read, and those without a day that it has read.
 _READ = """
@@ -194,6 +196,37 @@ def rejected_reasons(connection: Connection) -> dict[str, int]:
         " group by kind order by kind"
     ).fetchall()
     return dict(rows)
+
+
+def odd_values(connection: Connection, run_id: str) -> Iterator[str]:
+    """Warnings about values that can be read, but hardly mean what they say."""
+    [(middle, number)] = connection.execute(
+        "select median(runtime_seconds), count(runtime_seconds) from raw.content_fields"
+        " where runtime_seconds > 0"
+    ).fetchall()
+    if number >= _ENOUGH and middle < _SHORT_RUNTIME_SECONDS:
+        yield (
+            f"contents: half of {number} runtimes are under {middle:g} s: if they are minutes, map"
+            " them so (contents.fields: {runtime_seconds: {path: …, unit: min}})"
+        )
+    [(repeated, example)] = connection.execute(
+        """
+        select count(*), min(event_id) from (
+            select event_id
+            from raw.events
+            where event_id is not null
+                and source_date in (select source_date from raw.slices where run_id = $run_id)
+            group by source_date, event_id
+            having count(*) > 1
+        )
+        """,
+        {"run_id": run_id},
+    ).fetchall()
+    if repeated:
+        yield (
+            f"events: {repeated} event ids such as '{example}' stand for several events of other"
+            " viewers, types or times; all of these are kept. Is event_id the right column?"
+        )
 
 
 def check_rejected(
