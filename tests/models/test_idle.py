@@ -213,8 +213,8 @@ def test_vars_and_files_are_part_of_every_state(builds: Builds, edited: "Edited"
 @pytest.mark.parametrize(
     ("statement", "moves", "stays"),
     [
-        ("update raw.contents set doc = '{}'", "title_tags", "user_zones"),
-        ("delete from raw.users", "user_zones", "event_types"),
+        ("update raw.content_fields set genres = []", "title_tags", "user_zones"),
+        ("delete from raw.user_fields", "user_zones", "event_types"),
         ("update raw.slices set version = 'other'", "user_days", "title_tags"),
         ("insert into raw.publications (model) values ('x')", "membership_changes", "user_days"),
         (

@@ -377,7 +377,8 @@ def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
             found[name].days[day] = count
     for name in names:
         middle = only_numbers.get(name)
-        if middle is not None and not found[name].days:
+        has_unit = events.settings.occurred_at.unit
+        if middle is not None and not found[name].days and (not has_unit or _likely_unit(middle)):
             raise _wrong_epoch_unit(events, name, middle)
         check_unchanged(events.files[name])
     events.days.update(found)
@@ -477,16 +478,19 @@ def _middle_time(
     return float(row[0]) if row and row[0] is not None else None
 
 
+def _likely_unit(middle: float | None) -> str | None:
+    """The unit in which a number is a time from 2001 to 2286."""
+    digits = len(f"{abs(middle):.0f}") if middle is not None else 0
+    return {10: "s", 13: "ms", 16: "us", 19: "ns"}.get(digits)
+
+
 def _wrong_epoch_unit(events: EventFiles, name: str, middle: float | None) -> InputError:
     """The times are numbers that the unit, or none, does not explain; what their size suggests."""
     column = service_name(events.settings, "occurred_at")
     unit = events.settings.occurred_at.unit
-    looks = [
-        f"{middle:.0f} looks like {known}, so set it to {known}"
-        for known, digits in {"s": 10, "ms": 13, "us": 16, "ns": 19}.items()
-        if middle is not None and len(f"{abs(middle):.0f}") == digits
-    ]
-    hint = looks[0] if looks else "set it to s, ms, us or ns"
+    likely = _likely_unit(middle)
+    hint = f"{middle:.0f} looks like {likely}, so set it to {likely}" if likely else ""
+    hint = hint or "set it to s, ms, us or ns"
     return InputError(
         f"{events.sources_file}: events.epoch_unit: is {unit or 'not set'}, but the times in {name}"
         f" (column {column}) are numbers{' of another size' if unit else ''}: {hint}"

@@ -98,7 +98,7 @@ def load(
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
     Pruned days stay too, unless the source has a new version of them with no fewer rows than
     before. With `restore`, pruned days from `since` on are loaded again, exactly as the source has
-    them. Events later than `now` (UTC, no zone; by default the time of the load) and
+    them, however much less that is. Events later than `now` (UTC, no zone; by default the time of the load) and
     `clock_ahead_hours` are rejected. `report` receives what is being done, how much of it is done,
     and the total.
 
@@ -115,6 +115,7 @@ def load(
             "--restore needs --since, the first day to restore. Rows that the source no longer has"
             " are lost, and so are their roll-ups."
         )
+    accept_shrunken = accept_shrunken or restore
     moment = now or datetime.now(UTC).replace(tzinfo=None)
     clock = Clock(moment + timedelta(hours=clock_ahead_hours), clock_ahead_hours)
     with _connect_to_check(database) as connection:
