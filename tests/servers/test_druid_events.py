@@ -87,7 +87,11 @@ class Service:
     def tables(self, database: str = "druid") -> list[list[tuple[Any, ...]]]:
         """All events and all slices, without what says when and how they were read."""
         return [
-            self.query("select * from raw.events order by all", database),
+            self.query(
+                "select * replace (unreadable_seconds is not null as unreadable_seconds)"
+                " from raw.events order by all",
+                database,
+            ),
             self.query(
                 "select source_date, version, row_count, rejected_count, duplicate_count, is_open"
                 " from raw.slices order by all",

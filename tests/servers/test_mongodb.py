@@ -136,7 +136,10 @@ class Shop:
         (self.folder / "sources.yml").write_text(yaml.safe_dump(sources))
 
     def load(self, database: Path | None = None) -> LoadSummary:
-        return load(load_sources(self.folder / "sources.yml"), database or self.database)
+        summary = load(load_sources(self.folder / "sources.yml"), database or self.database)
+        # these documents have no titles and genres
+        summary.warnings = [text for text in summary.warnings if "; map it in" not in text]
+        return summary
 
     def state(self, database: Path | None = None) -> Row:
         """The documents in the database, and those that were rejected."""
@@ -223,8 +226,8 @@ def test_tables_are_those_of_a_load_of_files(shop: Shop) -> None:
         (f"contents: {shop.name}.contents", *row[1:]) for row in expected["rejected"]
     ]
     assert shop.state() == expected
-    assert from_mongo.contents == from_files.contents == 7
-    assert from_mongo.rejected == from_files.rejected == 1
+    assert from_mongo.contents == from_files.contents == 6
+    assert from_mongo.rejected == from_files.rejected == 2
     assert from_mongo.warnings == from_files.warnings
     assert staging(shop.database) == staging(other)
     with duckdb.connect(str(shop.database), read_only=True) as connection:
@@ -238,7 +241,8 @@ def test_tables_are_those_of_a_load_of_files(shop: Shop) -> None:
 def staging(database: Path) -> list[list[tuple[Any, ...]]]:
     """Everything that the models make directly of documents."""
     views = ["stg_contents", "stg_users"]
-    invoke(["run", "--select", *views], database, lambda *_: None)
+    for command in (["seed", "--select", "content_types"], ["run", "--select", *views]):
+        invoke(command, database, lambda *_: None)
     with duckdb.connect(str(database), read_only=True) as connection:
         return [
             connection.execute(f"select * from staging.{view} order by all").fetchall()
@@ -500,6 +504,8 @@ MIXED_IDS: list[Any] = [
     True,
     datetime(2026, 1, 1),
 ]
+# an id that is an object is refused
+READ = [n for n, key in enumerate(MIXED_IDS) if not isinstance(key, dict)]
 
 
 @pytest.mark.parametrize(
@@ -522,10 +528,9 @@ def test_a_fault_changes_nothing_about_the_result(
     shop.contents.insert_many([{"_id": _id, "n": n} for n, _id in enumerate(MIXED_IDS)])
     with shop.failing(mode, command, **how):
         summary = shop.load()
-    assert (summary.contents, summary.warnings) == (len(MIXED_IDS), [])
-    assert sorted(json.loads(row[2])["n"] for row in shop.state()["contents"]) == list(
-        range(len(MIXED_IDS))
-    )
+    assert (summary.contents, summary.warnings) == (len(READ), [])
+    assert sorted(json.loads(row[2])["n"] for row in shop.state()["contents"]) == READ
+    assert summary.rejected_reasons == {"unreadable id": len(MIXED_IDS) - len(READ)}
     assert shop.state() == shop.fresh_state()
     assert shop.left_behind() == []
 
@@ -548,7 +553,7 @@ def test_a_sweep_that_is_cut_short_begins_anew(shop: Shop, monkeypatch: pytest.M
             sweep(read, path)
 
     monkeypatch.setattr(mongodb._Read, "_sweep", sweep_in_trouble)
-    assert shop.load().contents == len(MIXED_IDS)
+    assert shop.load().contents == len(READ)
 
 
 @pytest.mark.parametrize(

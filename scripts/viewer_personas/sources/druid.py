@@ -427,6 +427,13 @@ def _rows_of(days: DruidDays, first: date | datetime, end: date | datetime) -> s
     return _between(first, end) + (f" AND {wanted}" if texts else "")
 
 
+def _events(days: DruidDays) -> str:
+    """How many events a row stands for."""
+    if "event_count" not in days.columns:
+        return "1"
+    return f"COALESCE(CAST({quoted(days.columns['event_count'])} AS BIGINT), 1)"
+
+
 def _is_event(days: DruidDays) -> str:
     """The condition of rows with a user and a possible count; never null."""
     # Compare with = and > only: Druid 27 treats null as different from '', and so keeps it.
@@ -482,12 +489,11 @@ def _groups_query(days: DruidDays, first: datetime, end: datetime) -> str:
             f"SUM(CAST(ROUND({seconds} * 1000000) AS BIGINT)) FILTER (WHERE {is_readable})"
         )
         measures[_UNREADABLE] = (
-            f"MIN(CAST({name} AS VARCHAR)) FILTER (WHERE NOT COALESCE({is_readable}, FALSE)"
+            f"SUM({_events(days)}) FILTER (WHERE NOT COALESCE({is_readable}, FALSE)"
             f" AND {name} IS NOT NULL)"
         )
     if "event_count" in days.columns:
-        name = quoted(days.columns["event_count"])
-        measures[days.columns["event_count"]] = f"SUM(COALESCE(CAST({name} AS BIGINT), 1))"
+        measures[days.columns["event_count"]] = f"SUM({_events(days)})"
     selected = [*keys, *(f"{text} AS {quoted(name)}" for name, text in measures.items())]
     quarter = f"TIME_FLOOR(\"__time\", '{days.settings.rollup}')"
     return (
@@ -573,7 +579,8 @@ def _insert_rejected(connection: Connection, days: DruidDays, day: date, files: 
 
 
 def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]:
-    """Groups as typed rows again: as few as keep the first and the last time of each.
+    """Groups as typed rows again: as few as keep the first and the last time of each, and the
+    events whose seconds could not be read.
 
     So first and last times, counts and sums aggregated from them equal those of the rows.
     """
@@ -583,28 +590,42 @@ def _ungrouped(days: DruidDays, files: list[Path]) -> tuple[str, dict[str, str]]
     seconds_name = days.columns.get("watch_seconds")
     measures = dict.fromkeys([_ROWS, _FIRST, _LAST], "BIGINT")
     if seconds_name:
-        measures |= {_SECONDS: "BIGINT", _UNREADABLE: "VARCHAR"}
+        measures |= {_SECONDS: "BIGINT", _UNREADABLE: "BIGINT"}
     if "event_count" in days.columns:
         measures[count_name] = "BIGINT"
     count = quoted(count_name if "event_count" in days.columns else _ROWS)
     is_spread = f"({quoted(_LAST)} > {quoted(_FIRST)})"
-    key_list = "".join(f"{quoted(name)}, " for name in keys)
-    seconds = nothing = ""
-    if seconds_name:
-        nothing = ", null, null"
-        seconds = f", {quoted(_SECONDS)} / 1e6 as {quoted(seconds_name)}, {quoted(_UNREADABLE)}"
-    groups = _read(files, {**keys, **measures})
-    source = f"""(
-        select {key_list}{quoted(_FIRST)} as "__time",
-            {count} - {is_spread}::bigint as {quoted(count_name)}{seconds}
-        from {groups}
-        union all
-        select {key_list}{quoted(_LAST)}, 1{nothing}
-        from {groups}
-        where {is_spread}
+    unreadable = f"coalesce({quoted(_UNREADABLE)}, 0)" if seconds_name else "0"
+    seconds = f"{quoted(_SECONDS)} / 1e6" if seconds_name else "null"
+    groups = f"""(
+        select *, {is_spread} as is_spread, {count} - {is_spread}::bigint as before_last,
+            {unreadable} as unreadable, {seconds} as seconds
+        from {_read(files, {**keys, **measures})}
     )"""
+    key_list = "".join(f"{quoted(name)}, " for name in keys)
+
+    def rows(moment: str, number: str, seconds: str, is_unreadable: str, where: str) -> str:
+        text = f"case when {is_unreadable} then 'in a group' end as {quoted(_UNREADABLE)}"
+        measured = f", {seconds} as {quoted(seconds_name)}, {text}" if seconds_name else ""
+        return f"""
+            select {key_list}{quoted(moment)} as "__time",
+                {number} as {quoted(count_name)}{measured}
+            from {groups}
+            where {where}
+        """
+
+    readable = "before_last - unreadable"
+    parts = [
+        rows(_FIRST, readable, "seconds", "false", f"{readable} > 0"),
+        rows(_FIRST, "least(unreadable, before_last)", "null", "true",
+             "least(unreadable, before_last) > 0"),
+        rows(_LAST, "1", f"case when {readable} <= 0 then seconds end", "unreadable > before_last",
+             "is_spread"),
+    ]  # fmt: skip
     types = {**keys, "__time": "BIGINT", count_name: "BIGINT"}
-    return source, types | ({seconds_name: "DOUBLE"} if seconds_name else {})
+    return f"({' union all '.join(parts)})", types | (
+        {seconds_name: "DOUBLE"} if seconds_name else {}
+    )
 
 
 def _read(files: list[Path], types: dict[str, str]) -> str:

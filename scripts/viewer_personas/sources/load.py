@@ -98,9 +98,9 @@ def load(
     `since` and `until` are UTC days, both included; slices of other days stay exactly as they are.
     Pruned days stay too, unless the source has a new version of them with no fewer rows than
     before. With `restore`, pruned days from `since` on are loaded again, exactly as the source has
-    them, however much less that is. Events later than `now` (UTC, no zone; by default the time of the load) and
-    `clock_ahead_hours` are rejected. `report` receives what is being done, how much of it is done,
-    and the total.
+    them, however much less that is. Events later than `now` (UTC, no zone; by default the time of
+    the load) and `clock_ahead_hours` are rejected. `report` receives what is being done, how much
+    of it is done, and the total.
 
     Raises `InputError` for a wrong configuration, for a file that cannot be read, and if too much
     cannot be read as the mapping says, and `Unreachable` for a server that does not answer, or
