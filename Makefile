@@ -61,7 +61,7 @@ proof: .venv/.installed-for-tests  ## Run the rest: all histories, Spark, Druid,
 	PERSONAS_SUITE=proof $(PYTEST) -n 3 -m "proof or histories"
 	$(BIN)/python tests/tools/kill_and_recover.py --times 6
 
-lint: setup  ## Check style, types, spelling, YAML and SQL
+lint: .venv/.installed-for-tests  ## Check style, types, spelling, YAML and SQL
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

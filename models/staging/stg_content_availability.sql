@@ -5,13 +5,13 @@ with content_fields as (
 availabilities as (
     select
         _id as content_id,
-        {{ each_of('availability') }} as availability
+        {{ each_of('availability') }} as entry
     from content_fields
 )
 
 select
-    content_id,
-    availability.territory as territory,
-    availability.available_from as available_from,
-    availability.available_until as available_until
+    availabilities.content_id,
+    availabilities.entry.territory,
+    availabilities.entry.available_from,
+    availabilities.entry.available_until
 from availabilities

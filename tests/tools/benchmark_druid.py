@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from servers.servers import start_druid
 from viewer_personas.config import load_sources
 from viewer_personas.sources.druid import inspect_events
+from viewer_personas.sources.event_rows import Clock
 from viewer_personas.sources.load import load
 
 FIRST_DAY = date(2026, 1, 1)
@@ -168,7 +169,7 @@ def nowhere(url: str, days: int, parallel: int, database: Path) -> None:
 
     settings = load_sources(sources(url, parallel, database.parent)).events
     assert settings.driver == "druid"
-    read = inspect_events(settings, database)
+    read = inspect_events(settings, database, Clock(datetime(2100, 1, 1), 0))
 
     def throw_away(day: date) -> None:
         query = druid_events._rows_query(read, day)

@@ -57,6 +57,11 @@ class Service:
         return {name: self.query(f"from raw.{name} order by all") for (name,) in tables}
 
 
+def write_parquet(path: Path, query: str) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"copy ({query}) to '{path}'")
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
     return Service(tmp_path)
@@ -134,9 +139,10 @@ def test_a_whole_number_is_its_integer_text_in_every_format(service: Service) ->
     for number, expression in enumerate(
         ["7", "7.0::double", "7::decimal(18, 2)", "'7'", "7::float", "7::hugeint", "encode('7')"]
     ):
-        duckdb.sql(
-            f"select {expression} as user_id, {expression} as content_id, {time}"
-        ).write_parquet(str(service.folder / f"events_{number}.parquet"))
+        write_parquet(
+            service.folder / f"events_{number}.parquet",
+            f"select {expression} as user_id, {expression} as content_id, {time}",
+        )
     service.events("7.0,7.0,play,2025-02-01,1", "7,7,play,2025-02-01,1")
     service.documents(
         "events.jsonl",
@@ -164,9 +170,10 @@ def test_a_key_that_is_an_object_is_refused(service: Service) -> None:
 
 
 def test_texts_of_old_parquet_writers_are_utf_8(service: Service) -> None:
-    duckdb.sql(
-        "select encode('René') as user_id, 'play' as event_type, date '2025-02-01' as occurred_at"
-    ).write_parquet(str(service.folder / "events.parquet"))
+    write_parquet(
+        service.folder / "events.parquet",
+        "select encode('René') as user_id, 'play' as event_type, date '2025-02-01' as occurred_at",
+    )
     service.load()
     assert service.query("select user_id from raw.events") == [("René",)]
 
@@ -341,9 +348,10 @@ def test_the_unit_of_times_is_said_when_it_is_another(
 ) -> None:
     moment = 1_738_404_000 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[really]
     if ending == "parquet":
-        duckdb.sql(
-            f"select 'ann' as user_id, 'play' as event_type, {moment}::bigint as occurred_at"
-        ).write_parquet(str(service.folder / "events.parquet"))
+        write_parquet(
+            service.folder / "events.parquet",
+            f"select 'ann' as user_id, 'play' as event_type, {moment}::bigint as occurred_at",
+        )
     elif ending == "csv":
         service.events(f"ann,c,play,{moment},1")
     else:
@@ -521,9 +529,11 @@ def test_a_failed_load_leaves_everything_as_it_was(service: Service) -> None:
     service.configure(contents={"driver": "files", "path": "contents.jsonl"})
     service.load()
     before = service.everything()
-    duckdb.sql("select 'ann' as user_id, 'play' as event_type, to_timestamp(range) as occurred_at "
-               "from range(1738404000, 1738414000)").write_parquet(
-        str(service.folder / "events_1.parquet"))  # fmt: skip
+    write_parquet(
+        service.folder / "events_1.parquet",
+        "select 'ann' as user_id, 'play' as event_type, to_timestamp(range) as occurred_at"
+        " from range(1738404000, 1738414000)",
+    )
     data = bytearray((service.folder / "events_1.parquet").read_bytes())
     for place in range(40, len(data) // 2):
         data[place] ^= 0x55

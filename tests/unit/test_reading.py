@@ -89,7 +89,8 @@ def test_a_duration_is_the_same_in_every_notation(seconds: int) -> None:
         "iso": f"PT{minutes}M{rest}S",
     }
     for unit, text in notations.items():
-        assert read(SecondsField(path="x", unit=unit), text) == pytest.approx(seconds)
+        field = SecondsField.model_validate({"path": "x", "unit": unit})
+        assert read(field, text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_a_duration_is_the_same_in_every_notation(seconds: int) -> None:
     ],
 )
 def test_dates(text: str, settings_of_it: dict[str, Any], day: object) -> None:
-    assert read(DateField(path="x", **settings_of_it), text) == day
+    assert read(DateField(path=["x"], **settings_of_it), text) == day
 
 
 @pytest.mark.parametrize(
