@@ -35,6 +35,7 @@ from viewer_personas.rules.check import check_population, check_rules
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
+from viewer_personas.sources.check import check as run_check
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents
@@ -60,6 +61,18 @@ def init(folder: options.InitFolder) -> None:
     """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
     written, kept = write_settings(folder)
     typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
+
+
+@app.command()
+def check(
+    project: options.Project = None,
+    sources: options.Sources = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show what the sources hold and what looks wrong; loads nothing. Exit with 1 if it does."""
+    status = _check(_sources_file(sources), build_step.PROJECT / "seeds", as_json)
+    if status:
+        raise typer.Exit(status)
 
 
 @app.command()
@@ -297,6 +310,16 @@ def _reader(sources: Path | None) -> Callable[[], Sources]:
 
 def _sources_file(sources: Path | None) -> Path:
     return sources or build_step.PROJECT / "profiles" / "sources.yml"
+
+
+def _check(sources: Path, seeds: Path, as_json: bool) -> int:
+    """Print what a sample of the sources holds; returns the exit status."""
+    settings = load_sources(sources)
+    with text.progress("Checking"):
+        found = run_check(settings, seeds)
+    results = {**dataclasses.asdict(found), "exit_status": found.exit_status}
+    text.print_results(as_json, results, text.sources_lines(found))
+    return found.exit_status
 
 
 def _target(

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from viewer_personas.build import BuildSummary
 from viewer_personas.database.parquet import LandingSummary
@@ -21,6 +22,7 @@ from viewer_personas.export.publications import ExportSummary
 from viewer_personas.prune import PruneSummary
 from viewer_personas.rules.check import Finding
 from viewer_personas.rules.explain import Clause, Explanation, WhyNot
+from viewer_personas.sources.check import CheckResult, SourceFound
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
 
@@ -294,3 +296,55 @@ def init_lines(
         f"Say in {folder / 'sources.yml'} where your data is. Then:",
         f"personas run --project {folder}",
     ]
+
+
+_COLUMNS = ("field", "from", "filled", "unreadable", "examples", "kind")
+
+
+def sources_lines(found: CheckResult) -> list[Any]:
+    """What `personas check` found: a table for each source, then what looks wrong, numbered."""
+    lines: list[Any] = []
+    for source in found.sources:
+        lines += [f"[bold]{source.source}[/bold]: {escape(source.sampled)}", _fields(source), ""]
+    colors = {"error": "red", "warning": "yellow", "note": "cyan"}
+    for number, finding in enumerate(found.findings, 1):
+        color = colors[finding.level]
+        lines.append(
+            f"{number}. [{color}]{finding.level}[/{color}] {escape(_plain(finding.place))}:"
+            f" {escape(_plain(finding.message))}"
+        )
+        if finding.write:
+            lines += [f"     {escape(_plain(line))}" for line in finding.write.split("\n")]
+    lines.append("" if found.findings else "Nothing looks wrong.")
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _fields(source: SourceFound) -> Any:
+    rows = [
+        (
+            found.field,
+            found.path,
+            _share(found.filled),
+            _share(found.unreadable),
+            ", ".join(found.examples),
+            found.kind,
+        )
+        for found in source.fields
+    ]
+    if console.is_terminal:
+        table = Table(*_COLUMNS)
+        for row in rows:
+            table.add_row(*(escape(_plain(cell)) for cell in row))
+        return table
+    return "\n".join(escape(_plain(" | ".join(row))) for row in [_COLUMNS, *rows])
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"

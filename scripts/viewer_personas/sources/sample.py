@@ -15,10 +15,8 @@ from viewer_personas.config import (
     FileContents,
     FileDocuments,
     FileEvents,
-    FileFormat,
     FileUsers,
     MongoDocuments,
-    Sources,
 )
 from viewer_personas.database.sql import Connection, literal, quoted
 from viewer_personas.errors import InputError
@@ -64,7 +62,7 @@ class Sample:
             found.setdefault(name, {}).update(dict.fromkeys(_keys(row)))
         return found
 
-    def keys(self) -> list[str]:
+    def names_in_rows(self) -> list[str]:
         """All names, with paths into objects."""
         return list(dict.fromkeys(key for keys in self.keys_of_files().values() for key in keys))
 
@@ -81,7 +79,6 @@ def _keys(row: Row, before: str = "", depth: int = 0) -> list[str]:
 def take(
     connection: Connection,
     settings: AnySource,
-    sources: Sources | None,
     sources_file: Path,
     key: str,
     folder: Path,
@@ -99,10 +96,7 @@ def take(
             include={"where", "nulls", "constants"}, exclude_unset=True, by_alias=True
         )
         columns = settings.columns.mapped() | {"occurred_at": TimeField(path=["__time"])}
-        given = {
-            name: columns[name].given()
-            for name in [*settings.columns.given(), "occurred_at"]
-        }
+        given = {name: columns[name].given() for name in [*settings.columns.given(), "occurred_at"]}
         plain: FileEvents | FileDocuments = FileEvents.model_validate(
             {"driver": "files", "path": str(path), "columns": given, "epoch_unit": "ms", **mapping}
         )
@@ -152,13 +146,8 @@ def _of_files(
             sample.rows += [(file.name, row) for row in found if isinstance(row, dict)]
     what = "all" if is_whole else "the first"
     sample.said = f"{what} {len(sample.rows):,} rows of {len(chosen)} of {len(files)} files"
-    update = {"path": [_plain_glob(path) for path in paths]}
-    sample.settings = settings.model_copy(update=update)
+    sample.settings = settings.model_copy(update={"path": paths})
     return sample
-
-
-def _plain_glob(path: str) -> str:
-    return path
 
 
 def _copy(
@@ -210,5 +199,3 @@ def _from_mongodb(settings: MongoDocuments, sources_file: Path, key: str, path: 
     texts = mongodb.sample(settings, sources_file, key, _SERVER_ROWS)
     path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     return f"{len(texts):,} documents of the collection"
-
-
