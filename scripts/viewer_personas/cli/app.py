@@ -36,6 +36,7 @@ from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_sid
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
 from viewer_personas.sources.check import check as run_check
+from viewer_personas.sources.draft import add_types, draft
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents
@@ -57,10 +58,36 @@ def personas(version: options.Version = False) -> None:
 
 
 @app.command()
-def init(folder: options.InitFolder) -> None:
-    """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
-    written, kept = write_settings(folder)
-    typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
+def init(
+    folder: options.InitFolder,
+    events: options.InitEvents = None,
+    contents: options.InitContents = None,
+    users: options.InitUsers = None,
+) -> None:
+    """Write a folder for a service's own settings: sources, vars, event types, personas, rules.
+
+    With --events, sources.yml is drafted from your files, each guess is marked, and checked.
+    """
+    if not events:
+        if contents or users:
+            raise InputError("--contents and --users need --events: name the files of events")
+        written, kept = write_settings(folder)
+        typer.echo("\n".join(text.init_lines(folder, written, kept, new_vars(folder))))
+        return
+    paths = {"events": events, "contents": contents or [], "users": users or []}
+    is_new = not (folder / "sources.yml").exists()
+    drafted = draft(folder, paths) if is_new else ""
+    written, kept = write_settings(folder, drafted or None)
+    lines = text.init_lines(folder, written, kept, new_vars(folder))
+    typer.echo("\n".join(lines[:-2]).rstrip())
+    for line in add_types(folder, written):
+        typer.echo(f"Guess  {line}")
+    typer.echo("")
+    _check(folder / "sources.yml", folder / "seeds", False)
+    typer.echo(
+        f"Correct the guesses in {folder / 'sources.yml'}. Then:\n"
+        f"personas check --project {folder}\npersonas run --project {folder}"
+    )
 
 
 @app.command()

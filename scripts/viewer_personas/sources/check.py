@@ -46,6 +46,7 @@ from viewer_personas.sources.synonyms import candidates, folded
 KEYS: tuple[Literal["contents", "users", "events"], ...] = ("contents", "users", "events")
 _HASHED_BYTES = 4_000_000
 _TOO_MANY = 0.01
+_TIMES = "events.columns.occurred_at"
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,46 @@ def check(
             samples[key] = sample
             profiles = _land(connection, sources, sample, clock, result)
             result.sources.append(_source_found(sample, profiles))
-            result.findings += _of_sample(sample, profiles)
+            stop_share = sources.unreadable.stop_share
+            result.findings += _of_sample(sample, profiles, stop_share)
+            if key == "events" and _mend_times(sample, profiles):
+                # what else is wrong with the events shows only if they have times
+                for table in ("events", "rejected_events", "slices", "source_files"):
+                    connection.execute(f"delete from raw.{table}")
+                profiles = _land(connection, sources, sample, clock, result)
+                result.sources[-1] = _source_found(sample, profiles)
+                of_times = [finding for finding in result.findings if finding.place == _TIMES]
+                result.findings = [
+                    finding
+                    for finding in result.findings
+                    if not finding.place.startswith("events.columns")
+                ]
+                result.findings += of_times + list(_of_sample(sample, profiles, stop_share))
         result.findings += _of_types(connection, seeds, samples)
         if "events" in samples:
             result.findings += _of_events(connection, samples["events"], clock)
         if "users" in samples:
-            result.findings += _of_zones(connection)
+            result.findings += _of_zones(connection, samples["users"])
         result.findings += _of_ids(connection, samples)
     order = {"error": 0, "warning": 1, "note": 2}
     result.findings.sort(key=lambda finding: order[finding.level])
     return result
+
+
+def _mend_times(sample: Sample, profiles: Sequence[FieldProfile]) -> bool:
+    """Read most times of the sample as they look, if they cannot be read as mapped."""
+    settings: Any = sample.settings
+    times = [profile for profile in profiles if profile.field == "occurred_at"]
+    if not times or times[0].unreadable <= 0.5 * times[0].filled:
+        return False
+    mapped = settings.occurred_at
+    found, _ = guesses.time_settings(texts_at(sample, mapped.paths()[0]))
+    if not found:
+        return False
+    mended = TimeField.model_validate({"path": mapped.paths(), **found})
+    columns = settings.columns.model_copy(update={"occurred_at": mended})
+    sample.settings = settings.model_copy(update={"columns": columns, "epoch_unit": None})
+    return True
 
 
 def _error(error: InputError, sources: Sources, key: str) -> Finding:
@@ -181,7 +212,7 @@ def _with_unit(sample: Sample) -> tuple[str, Finding] | None:
     example = texts_at(sample, path)[0]
     message = f"the times in {path} are numbers, such as {example}: {said}"
     write = _line("occurred_at", mapped.columns.mapped()["occurred_at"], settings)
-    return settings["unit"], Finding("error", "events.columns.occurred_at", message, write)
+    return settings["unit"], Finding("error", _TIMES, message, write)
 
 
 def _with_candidates(finding: Finding, sample: Sample) -> Finding:
@@ -291,10 +322,10 @@ def _scalar(value: Any) -> str:
 
 def _line(name: str, mapped: Any, extra: dict[str, Any]) -> str:
     """The line of the mapping with settings added."""
-    given = mapped.given()
     paths = mapped.paths()
-    path = paths[0] if len(paths) == 1 else paths
-    return f"{name}: {_scalar({'path': path, **{k: v for k, v in given.items() if k != 'path'}, **extra})}"
+    settings = {"path": paths[0] if len(paths) == 1 else paths}
+    settings |= {key: value for key, value in mapped.given().items() if key != "path"}
+    return f"{name}: {_scalar({**settings, **extra})}"
 
 
 def _source_found(sample: Sample, profiles: Sequence[FieldProfile]) -> SourceFound:
@@ -317,7 +348,9 @@ def _source_found(sample: Sample, profiles: Sequence[FieldProfile]) -> SourceFou
 # --- what looks wrong in one source ---------------------------------------------------------------
 
 
-def _of_sample(sample: Sample, profiles: Sequence[FieldProfile]) -> Iterator[Finding]:
+def _of_sample(
+    sample: Sample, profiles: Sequence[FieldProfile], stop_share: float
+) -> Iterator[Finding]:
     yield from _of_files(sample.listed, sample.key)
     of_name = {profile.field: profile for profile in profiles}
     used = {path for mapped in _mapped(sample).values() for path in mapped.paths()}
@@ -327,7 +360,7 @@ def _of_sample(sample: Sample, profiles: Sequence[FieldProfile]) -> Iterator[Fin
         profile = of_name.get(name)
         yield from _of_missing(sample, name, mapped, profile, used)
         if profile and profile.unreadable > _TOO_MANY * profile.filled:
-            yield _of_unreadable(sample, name, mapped, profile)
+            yield _of_unreadable(sample, name, mapped, profile, stop_share)
         if profile and isinstance(mapped, SecondsField):
             yield from _of_seconds(sample, name, mapped)
     yield from _of_nulls(sample)
@@ -377,7 +410,9 @@ def _of_missing(
         )
 
 
-def _of_unreadable(sample: Sample, name: str, mapped: Any, profile: FieldProfile) -> Finding:
+def _of_unreadable(
+    sample: Sample, name: str, mapped: Any, profile: FieldProfile, stop_share: float
+) -> Finding:
     values = [value for path in mapped.paths()[:1] for value in values_at(sample, path)]
     texts = [text for path in mapped.paths()[:1] for text in texts_at(sample, path)]
     settings: dict[str, Any] = {}
@@ -402,7 +437,8 @@ def _of_unreadable(sample: Sample, name: str, mapped: Any, profile: FieldProfile
         f" {examples}" + (f"; {hint}" if hint else "")
     )
     write = _line(name, mapped, settings) if settings else None
-    return Finding("warning", _place(sample, name), message, write)
+    is_stop = profile.unreadable > stop_share * profile.filled
+    return Finding("error" if is_stop else "warning", _place(sample, name), message, write)
 
 
 def _is_before_1990(text: str) -> bool:
@@ -536,9 +572,7 @@ def _of_events(connection: Connection, sample: Sample, clock: Clock) -> Iterator
     later = _number(connection, "select count(*) from raw.rejected_events where reason = ?", clock)
     if later:
         message = f"{later:,} events are {clock.reason}"
-        yield Finding(
-            "warning", "events.columns.occurred_at", message, "a timezone, or another unit"
-        )
+        yield Finding("warning", _TIMES, message, "a timezone, or another unit")
     [(rows, dates)] = connection.execute(
         "select count(*), count(*) filter (where not has_time) from raw.events"
     ).fetchall()
@@ -555,7 +589,7 @@ def _of_events(connection: Connection, sample: Sample, clock: Clock) -> Iterator
             paths = [*mapped.paths(), times[0]]
             write = f"occurred_at: {_scalar({**mapped.given(), 'path': paths})}"
         message = f"{dates:,} of {rows:,} are dates without times: no hours, no sessions"
-        yield Finding("warning", "events.columns.occurred_at", message, write)
+        yield Finding("warning", _TIMES, message, write)
     watch = settings.columns.mapped()["watch_seconds"]
     positions = connection.execute(_POSITIONS).fetchall()[0]
     groups, rising = positions
@@ -608,7 +642,7 @@ def _number(connection: Connection, query: str, clock: Clock) -> int:
     return int(row[0]) if row else 0
 
 
-def _of_zones(connection: Connection) -> Iterator[Finding]:
+def _of_zones(connection: Connection, sample: Sample) -> Iterator[Finding]:
     rows = connection.execute(
         "select timezone, count(*) as n from raw.user_fields where timezone is not null"
         " group by 1 order by n desc, 1"
@@ -622,7 +656,8 @@ def _of_zones(connection: Connection) -> Iterator[Finding]:
         for near in [guesses.likely_zone(zone)]
     )
     values = {zone.strip(): near for zone, _ in wrong if (near := guesses.likely_zone(zone))}
-    write = f"values: {_scalar(values)}" if values else None
+    mapped = _mapped(sample).get("timezone")
+    write = _line("timezone", mapped, {"values": values}) if values and mapped else None
     message = f"{len(wrong)} are not IANA names, so these viewers are in UTC: {texts}"
     yield Finding("warning", "users.fields.timezone", message, write)
 
