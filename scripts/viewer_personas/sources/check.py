@@ -134,7 +134,7 @@ def check(
                 result.findings = [
                     finding
                     for finding in result.findings
-                    if not finding.place.startswith("events.columns")
+                    if not finding.place.startswith("events.")
                 ]
                 result.findings += of_times + list(_of_sample(sample, profiles, stop_share))
         result.findings += _of_types(connection, seeds, samples)

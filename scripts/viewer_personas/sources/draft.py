@@ -49,22 +49,28 @@ def draft(folder: Path, paths: Mapping[str, Sequence[str]], now: datetime | None
         for key, (source, _) in _KINDS.items():
             if not paths.get(key):
                 continue
-            found = [_relative(path, folder) for path in paths[key]]
-            plain = {"driver": "files", "path": found[0] if len(found) == 1 else found}
+            found = [_whole(path) for path in paths[key]]
+            plain = {"driver": "files", "path": found}
             model = source.model_validate(plain)
             samples[key] = take(connection, model, file, key, Path(place), clock)
             settings[key] = {**plain, **mapping(samples[key])}
     checked = _checked(file, settings, now)
+    for source in settings.values():
+        found = [_relative(path, folder) for path in source["path"]]
+        source["path"] = found[0] if len(found) == 1 else found
     return _text(settings, samples, checked)
 
 
-def _relative(path: str, folder: Path) -> str:
+def _whole(path: str) -> str:
+    """A path that does not depend on a folder, which may not be there yet."""
     if "://" in path:
         return path
-    whole = Path(path).expanduser()
-    if whole.is_dir():
-        whole = Path(glob_of(whole, str(whole)))
-    return Path(os.path.relpath(whole.absolute(), folder.absolute())).as_posix()
+    whole = Path(path).expanduser().absolute()
+    return glob_of(whole, str(whole)) if whole.is_dir() else str(whole)
+
+
+def _relative(path: str, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
 def mapping(sample: Sample) -> dict[str, Any]:

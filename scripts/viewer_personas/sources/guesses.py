@@ -156,7 +156,10 @@ def likely_zone(text: str) -> str | None:
 _INTERACTIONS = (
     ("search", "search"),
     ("trailer browse preview page hover view_title detail open click scroll navigate", "browse"),
-    ("play watch heartbeat stream resume progress playback video pause stop seek ping", "watch"),
+    (
+        "play watch heartbeat stream resume progress playback video pause stop seek ping wiedergabe lecture",
+        "watch",
+    ),
     ("playlist watchlist mylist bookmark favo list save", "curate"),
     ("like rate rating share review thumb comment", "feedback"),
     ("impression notif email push", "ignore"),
