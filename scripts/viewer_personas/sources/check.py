@@ -110,6 +110,8 @@ def check(
     result, samples = CheckResult(), {}
     with TemporaryDirectory() as folder, connect(Path(":memory:")) as connection:
         raw.create_raw_tables(connection)
+        write_fields(connection, "contents", None)
+        write_fields(connection, "users", None)
         for key in ("contents", "users", "events"):
             settings = getattr(sources, key)
             if settings is None:
@@ -688,6 +690,10 @@ def _of_ids(connection: Connection, samples: dict[str, Sample]) -> Iterator[Find
             f" {', '.join(map(repr, sorted(there)[:2]))} here"
         )
         better = _better_path(sample, wanted, share)
+        if better:
+            message += f"; {better[1]:.0%} match {better[0]}"
+            yield Finding("warning", f"{key}.id", message, f"id: {_scalar(better[0])}")
+            continue
         for change, how in _CHANGES.items():
             changed = {how(text) for text in there}
             if _share([how(text) for text in wanted], changed) > share + 0.2:
@@ -700,11 +706,7 @@ def _of_ids(connection: Connection, samples: dict[str, Sample]) -> Iterator[Find
                 )
                 break
         else:
-            is_whole = sample.said.startswith("all")
-            if better:
-                message += f"; {better[1]:.0%} match {better[0]}"
-                yield Finding("warning", f"{key}.id", message, f"id: {_scalar(better[0])}")
-            elif is_whole and share < 0.1:
+            if sample.said.startswith("all") and share < 0.1:
                 yield Finding("warning", f"{key}.id", message, "id: <the key the events have>")
 
 

@@ -10,17 +10,23 @@ from typing import Any
 import yaml
 
 from viewer_personas.config import (
-    ContentFields,
-    EventFields,
     FileContents,
     FileEvents,
     FileUsers,
     Sources,
-    UserFields,
     load_sources,
 )
 from viewer_personas.database.connection import connect
-from viewer_personas.mapping import BooleanField, DateField, ListField, SecondsField, TimeField
+from viewer_personas.mapping import (
+    BooleanField,
+    ContentFields,
+    DateField,
+    EventFields,
+    ListField,
+    SecondsField,
+    TimeField,
+    UserFields,
+)
 from viewer_personas.sources import guesses
 from viewer_personas.sources.check import CheckResult, check, texts_at, values_at
 from viewer_personas.sources.event_rows import REQUIRED, Clock
@@ -80,7 +86,7 @@ def mapping(sample: Sample) -> dict[str, Any]:
     used: set[str] = set()
     names = sample.names_in_rows()
     if key != "events":
-        [identifier] = [*candidates(key, "id", ["_id", *names]), *names[:1], "_id"][:1]
+        [identifier] = [*candidates(key, "id", names), *names[:1], "_id"][:1]
         identifier = "_id" if "_id" in names else identifier
         found["id"] = identifier
         used.add(identifier)
