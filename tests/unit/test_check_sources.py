@@ -43,6 +43,7 @@ class Service:
         ]
         self.contents: list[Row] = [
             {"content_id": f"c{n}", "title": f"Film {n}", "genres": ["Drama"],
+             "content_type": "movie",
              "runtime_seconds": 5400 + n, "released_on": "2020-01-31"}
             for n in range(30)
         ]  # fmt: skip
@@ -270,7 +271,7 @@ def test_paths_that_name_no_files(service: Service, path: str, said: str) -> Non
     found = service.finding("events.path")
     assert found.level == "error"
     assert said in found.message
-    with pytest.raises(InputError, match="events.path"):
+    with pytest.raises(InputError, match=r"events\.path"):
         load(load_sources(service.write()), service.folder / "personas.duckdb", now=NOW)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,6 @@ DIALECTS: list[dict[str, Any]] = [
 
 
 def write(folder: Path, dialect: dict[str, Any]) -> None:
-    from datetime import datetime, timedelta
-
     with (folder / "events.csv").open("w", newline="") as file:
         rows = csv.writer(file, delimiter=dialect["delimiter"])
         rows.writerow([dialect[key] for key in ("user", "content", "type", "time", "seconds")])
@@ -35,7 +34,13 @@ def write(folder: Path, dialect: dict[str, Any]) -> None:
             shown = moment.strftime(dialect["clock"])
             rows.writerow([f"v{n % 9}", f"c{n % 12}", kind, shown, dialect["watched"]])
     contents = [
-        {"asset_no": f"c{n}", "name": f"Film {n}", "genre": "Drama, Comedy", "length": 90 + n}
+        {
+            "asset_no": f"c{n}",
+            "kind": "movie",
+            "name": f"Film {n}",
+            "genre": "Drama, Comedy",
+            "length": 90 + n,
+        }
         for n in range(12)
     ]
     text = "".join(json.dumps(row) + "\n" for row in contents)

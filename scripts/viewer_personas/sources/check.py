@@ -396,7 +396,7 @@ def _of_missing(
     if name == "title" and not sample.rows:
         return
     what = "row" if sample.key == "events" else "document"
-    important = name in _given(sample) or name in ("title", "genres")
+    important = name in _given(sample) or name in ("title", "content_type", "genres")
     if found and values_at(sample, found[0]):
         yield Finding(
             "warning",
@@ -406,7 +406,9 @@ def _of_missing(
         )
     elif important and sample.rows:
         listed = ", ".join(sample.names_in_rows()[:20])
-        level: Literal["warning", "note"] = "note" if name == "genres" else "warning"
+        level: Literal["warning", "note"] = (
+            "note" if name in ("content_type", "genres") else "warning"
+        )
         yield Finding(
             level, place, f"no {what} has a {name}; there are {listed}", f"{name}: <one of these>"
         )
@@ -494,7 +496,8 @@ def _of_nulls(sample: Sample) -> Iterator[Finding]:
 def _of_files(files: Sequence[SourceFile], key: str) -> Iterator[Finding]:
     """The same file under two names."""
     by_size: dict[int, list[SourceFile]] = {}
-    for file in files:
+    # the plain name first: a copy has a longer one
+    for file in sorted(files, key=lambda file: (len(file.name), file.name)):
         by_size.setdefault(file.size_bytes, []).append(file)
     pairs: dict[str, str] = {}
     real = {str(Path(f.path).resolve()): f.name for f in files if not Path(f.path).is_symlink()}

@@ -157,7 +157,7 @@ _INTERACTIONS = (
     ("search", "search"),
     ("trailer browse preview page hover view_title detail open click scroll navigate", "browse"),
     (
-        "play watch heartbeat stream resume progress playback video pause stop seek ping wiedergabe lecture",
+        "play watch heartbeat stream resume progress video pause stop seek ping wiedergabe lecture",
         "watch",
     ),
     ("playlist watchlist mylist bookmark favo list save", "curate"),

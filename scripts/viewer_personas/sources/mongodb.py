@@ -274,7 +274,7 @@ def sample(settings: MongoDocuments, sources_file: Path, key: str, limit: int) -
     with collection._connected() as client:
         documents = client[settings.database].get_collection(settings.collection, _RAW_OPTIONS)
         found = documents.find({}, sort=[("_id", -1)], limit=limit)
-        raw: list[bytes] = [cast(RawBSONDocument, document).raw for document in found]
+        raw: list[bytes] = [bytes(cast(RawBSONDocument, document).raw) for document in found]
     return [read.text for each in raw for read in readable_documents(each) if not read.problem]
 
 
