@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -16,7 +17,7 @@ from viewer_personas.cli.app import app
 from viewer_personas.config import load_sources
 from viewer_personas.errors import InputError
 from viewer_personas.project import CHECKOUT
-from viewer_personas.sources import guesses
+from viewer_personas.sources import druid, guesses, mongodb
 from viewer_personas.sources.check import CheckResult, Finding, check
 from viewer_personas.sources.load import load
 from viewer_personas.sources.synonyms import candidates
@@ -305,3 +306,57 @@ def test_the_command_and_its_exit_statuses(service: Service) -> None:
     service.spoil("events", renamed("occurred_at", "ts"))
     assert run()[0] == 2
     assert not list(service.folder.glob("*.duckdb"))
+
+
+def test_servers_are_sampled_and_read_like_files(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of Druid and the documents of MongoDB; their clients are tested elsewhere."""
+    service.write()
+    milliseconds = [
+        int((moment(n) - datetime(1970, 1, 1)).total_seconds()) * 1000
+        for n in range(len(service.events))
+    ]
+    rows = [
+        {
+            "__ms": time,
+            "__time": "2025-09-01T08:00:00.000Z",
+            "viewer": row["user_id"],
+            "event_type": row["event_type"],
+            "seconds": 5_000_000,
+        }
+        for row, time in zip(service.events, milliseconds, strict=True)
+    ]
+    days = SimpleNamespace(
+        days={FIRST.date(): None}, druid=SimpleNamespace(rows=lambda query: list(rows))
+    )
+    monkeypatch.setattr(druid, "inspect_events", lambda settings, file, clock: days)
+    documents = [json.dumps({"_id": f"c{n}", "name": f"Film {n}"}) for n in range(30)]
+    monkeypatch.setattr(mongodb, "sample", lambda settings, file, key, limit: documents)
+    settings = {
+        "events": {
+            "driver": "druid",
+            "url": "http://druid.example.com:8888",
+            "datasource": "events",
+            "columns": {"user_id": "viewer", "watch_seconds": "seconds"},
+            "where": {"viewer": {"not": "v1"}},
+        },
+        "contents": {
+            "driver": "mongodb",
+            "uri": "mongodb://mongo.example.com",
+            "database": "shop",
+            "collection": "films",
+            "fields": {"genres": {"path": "genre", "split": ","}},
+        },
+    }
+    file = service.folder / "sources.yml"
+    file.write_text(yaml.safe_dump(settings))
+    found = check(load_sources(file), CHECKOUT / "seeds", now=NOW)
+    written = {finding.place: finding.write for finding in found.findings}
+    assert written["contents.fields.title"] == "title: name"
+    assert written["events.columns.watch_seconds"] == "watch_seconds: {path: seconds, unit: ms}"
+    assert [source.sampled for source in found.sources] == [
+        "30 documents of the collection",
+        "400 rows of the last days (2025-09-01 to 2025-09-01)",
+    ]
+    assert found.exit_status == 1
