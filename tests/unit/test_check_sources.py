@@ -360,3 +360,24 @@ def test_servers_are_sampled_and_read_like_files(
         "400 rows of the last days (2025-09-01 to 2025-09-01)",
     ]
     assert found.exit_status == 1
+
+
+def test_a_column_that_only_some_files_have_under_our_name(service: Service) -> None:
+    service.ending = "csv"
+    service.settings["events"] = {"path": ["events.csv", "more.csv"]}
+    (service.folder / "more.csv").write_text(
+        "user_id,event_type,occurred_at,Content ID\nv1,play,2025-09-02T10:00:00Z,c1\n"
+    )
+    found = service.finding("events.columns.content_id")
+    assert "1 of 2 files have no content_id, such as more.csv: there it is 'Content ID'" in (
+        found.message
+    )
+
+
+def test_times_before_1990_are_no_format(service: Service) -> None:
+    service.spoil(
+        "events", lambda n, row: {**row, "occurred_at": "1970-01-01T00:00:00Z"} if n < 40 else row
+    )
+    found = service.finding("events.columns.occurred_at")
+    assert "40 are before 1990" in found.message
+    assert (found.level, found.write) == ("warning", None)

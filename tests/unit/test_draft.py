@@ -100,3 +100,12 @@ def test_what_is_not_found_is_a_comment_with_candidates(tmp_path: Path) -> None:
     text = (tmp_path / "s" / "sources.yml").read_text()
     assert "occurred_at: bar    # guess" in text
     assert "# user_id:    # not found; there are foo" in text
+
+
+def test_texts_that_mean_null_are_drafted(tmp_path: Path) -> None:
+    write(tmp_path, DIALECTS[1])
+    text = (tmp_path / "events.csv").read_text().replace(",c3,", ",NULL,")
+    (tmp_path / "events.csv").write_text(text)
+    init(tmp_path)
+    sources = load_sources(tmp_path / "my service" / "sources.yml")
+    assert sources.events.nulls == ["NULL"]

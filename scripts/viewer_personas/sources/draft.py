@@ -81,7 +81,8 @@ def _relative(path: str, folder: Path) -> str:
 
 def mapping(sample: Sample) -> dict[str, Any]:
     """The keys of a source, guessed from the names and the values in its sample."""
-    key, found = sample.key, {}
+    key = sample.key
+    found: dict[str, Any] = {}
     fields: dict[str, Any] = {}
     used: set[str] = set()
     names = sample.names_in_rows()
@@ -95,6 +96,10 @@ def mapping(sample: Sample) -> dict[str, Any]:
             used.add(path)
             fields[name] = _settings(sample, name, field, path)
             break
+    paths = [_path(value) for value in fields.values()]
+    texts = {text for path in paths for text in values_at(sample, path) if isinstance(text, str)}
+    if nulls := sorted(texts & set(guesses.NULL_TEXTS)):
+        found["nulls"] = nulls
     return {**found, ("columns" if key == "events" else "fields"): fields}
 
 
@@ -175,7 +180,7 @@ def _text(
         rows = len(samples[key].rows)
         for name, value in source.items():
             if name != part:
-                guess = "    # guess" if name == "id" else ""
+                guess = "    # guess" if name in ("id", "nulls") else ""
                 lines.append(f"  {name}: {_flow(value)}{guess}")
         lines.append(f"  {part}:" if source[part] else f"  {part}: {{}}")
         used = {source.get("id"), *(_path(value) for value in source[part].values())}
