@@ -79,12 +79,15 @@ def work_folder(project: Path) -> Path | None:
     return Path(cache) / "viewer-personas"
 
 
-def init(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Write the settings missing in the folder; returns what was written and what was kept."""
+def init(folder: Path, sources: str | None = None) -> tuple[list[Path], list[Path]]:
+    """Write the settings missing in the folder; returns what was written and what was kept.
+
+    `sources` is the text of sources.yml, by default a template.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the service's settings.")
     texts = {
-        Path("sources.yml"): SOURCES,
+        Path("sources.yml"): sources or SOURCES,
         Path("vars.yml"): _vars_text(),
         Path(".gitignore"): f"{HIDDEN}/\nexports/\n*.duckdb\n*.duckdb.wal\n*.duckdb.tmp/\n",
         **{

@@ -14,24 +14,6 @@ from viewer_personas.build import PROJECT, invoke, parse
 from viewer_personas.database.connection import connect
 from viewer_personas.database.raw import create_raw_tables
 
-DOCUMENTS = [
-    None,
-    "{}",
-    '{"a": null}',
-    '{"a": ""}',
-    '{"a": "text"}',
-    '{"a": "it is \\"quoted\\""}',
-    '{"a": "ümlaut"}',
-    '{"a": 7}',
-    '{"a": 7.5}',
-    '{"a": true}',
-    '{"a": []}',
-    '{"a": ["b", "c"]}',
-    '{"a": ["b", 7]}',
-    '{"a": {"b": 1}}',
-    '{"a": [{"b": "c"}, {"b": null}]}',
-    '{"n": {"a": "nested"}}',
-]
 DATES = ["2024-02-28", "2024-02-29", "2023-12-31", "2024-01-01", "1999-03-01"]
 TIMES = [
     "2024-03-31 00:59:59.999999",
@@ -42,7 +24,6 @@ TIMES = [
     "2099-12-31 23:59:59",
 ]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Chatham"]
-TEXTS = ["2024-02-29", "2023-02-29", "abc", "", "7", "7.0", " 7", "-1", "true", "false", "yes"]
 
 
 def values(name: str, texts: list[str | None], kind: str = "string") -> str:
@@ -63,7 +44,6 @@ def literal(text: str) -> str:
     return "concat('" + text.replace("\\", "', chr(92), '") + "', '')"
 
 
-DOCUMENT_ROWS = values("document", DOCUMENTS)
 DATE_ROWS = values("day", list(DATES), "date")
 TIME_ROWS = values("moment", list(TIMES), "timestamp")
 

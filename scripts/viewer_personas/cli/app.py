@@ -35,6 +35,8 @@ from viewer_personas.rules.check import check_files, check_population, refuse_wr
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
+from viewer_personas.sources.check import check as run_check
+from viewer_personas.sources.draft import add_types, draft
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents
@@ -63,10 +65,49 @@ def personas(
 
 
 @app.command()
-def init(folder: options.InitFolder) -> None:
-    """Write a folder for a service's own settings: sources, vars, event types, personas, rules."""
-    written, kept = write_settings(folder)
-    text.print_lines(text.init_lines(folder, written, kept, new_vars(folder)))
+def init(
+    folder: options.InitFolder,
+    events: options.InitEvents = None,
+    contents: options.InitContents = None,
+    users: options.InitUsers = None,
+) -> None:
+    """Write a folder for a service's own settings: sources, vars, event types, personas, rules.
+
+    With --events, sources.yml is drafted from your files, each guess is marked, and checked.
+    """
+    if not events:
+        if contents or users:
+            raise InputError("--contents and --users need --events: name the files of events")
+        written, kept = write_settings(folder)
+        text.print_lines(text.init_lines(folder, written, kept, new_vars(folder)))
+        return
+    paths = {"events": events, "contents": contents or [], "users": users or []}
+    is_new = not (folder / "sources.yml").exists()
+    drafted = draft(folder, paths) if is_new else ""
+    written, kept = write_settings(folder, drafted or None)
+    lines = text.init_lines(folder, written, kept, new_vars(folder))
+    guesses = [f"Guess  {line}" for line in add_types(folder, written)]
+    text.print_lines([*lines[:-2], *guesses, ""])
+    _check_sources(folder / "sources.yml", folder / "seeds", False)
+    text.print_lines(
+        [
+            f"Correct the guesses in {folder / 'sources.yml'}. Then:",
+            f"personas check --project {folder}",
+            f"personas run --project {folder}",
+        ]
+    )
+
+
+@app.command()
+def check(
+    project: options.Project = None,
+    sources: options.Sources = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show what the sources hold and what looks wrong; loads nothing. Exit with 1 if it does."""
+    status = _check_sources(_sources_file(sources), build_step.PROJECT / "seeds", as_json)
+    if status:
+        raise typer.Exit(status)
 
 
 @app.command()
@@ -307,6 +348,16 @@ def _reader(sources: Path | None) -> Callable[[], Sources]:
 
 def _sources_file(sources: Path | None) -> Path:
     return sources or build_step.PROJECT / "profiles" / "sources.yml"
+
+
+def _check_sources(sources: Path, seeds: Path, as_json: bool) -> int:
+    """Print what a sample of the sources holds; returns the exit status."""
+    settings = load_sources(sources)
+    with text.progress("Checking"):
+        found = run_check(settings, seeds)
+    results = {**dataclasses.asdict(found), "exit_status": found.exit_status}
+    text.print_results(as_json, results, text.sources_lines(found))
+    return found.exit_status
 
 
 def _target(

@@ -134,6 +134,19 @@ InitFolder = Annotated[
     Path, typer.Argument(help="The folder; existing files stay as they are.", metavar="DIR")
 ]
 
+InitEvents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--events", help="Files of events, to draft sources.yml from; may repeat.", metavar="PATH"
+    ),
+]
+InitContents = Annotated[
+    list[str] | None, typer.Option("--contents", help="Files of contents.", metavar="PATH")
+]
+InitUsers = Annotated[
+    list[str] | None, typer.Option("--users", help="Files of users.", metavar="PATH")
+]
+
 # --- load --------------------------------------------------------------------------------------
 
 Restore = Annotated[

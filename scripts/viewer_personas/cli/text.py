@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from viewer_personas.build import BuildSummary
@@ -23,6 +24,7 @@ from viewer_personas.export.publications import ExportSummary
 from viewer_personas.prune import PruneSummary
 from viewer_personas.rules.check import Finding
 from viewer_personas.rules.explain import Clause, Explanation, WhyNot
+from viewer_personas.sources.check import CheckResult, SourceFound
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
 
@@ -417,3 +419,48 @@ def init_lines(
         f"Say in {folder / 'sources.yml'} where your data is. Then:",
         f"personas run --project {folder}",
     ]
+
+
+_COLUMNS = ("field", "from", "filled", "unreadable", "examples", "kind")
+
+
+def sources_lines(found: CheckResult) -> list[RenderableType]:
+    """What `personas check` found: a table for each source, then what looks wrong, numbered."""
+    lines: list[RenderableType] = []
+    for source in found.sources:
+        lines += [Text.assemble((source.source, "bold"), f": {source.sampled}"), _fields(source)]
+        lines.append("")
+    colors = {"error": "red", "warning": "yellow", "note": "cyan"}
+    for number, finding in enumerate(found.findings, 1):
+        level = (finding.level, colors[finding.level])
+        lines.append(Text.assemble(f"{number}. ", level, f" {finding.place}: {finding.message}"))
+        if finding.write:
+            lines += [f"     {line}" for line in finding.write.split("\n")]
+    lines.append("" if found.findings else "Nothing looks wrong.")
+    return lines
+
+
+def _fields(source: SourceFound) -> RenderableType:
+    rows = [
+        (
+            found.field,
+            found.path,
+            _share(found.filled),
+            _share(found.unreadable),
+            ", ".join(found.examples),
+            found.kind,
+        )
+        for found in source.fields
+    ]
+    if console.is_terminal:
+        table = Table(*_COLUMNS)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        return table
+    return "\n".join(" | ".join(row) for row in [_COLUMNS, *rows])
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"

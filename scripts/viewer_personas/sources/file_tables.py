@@ -11,7 +11,7 @@ import gzip
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,6 +90,7 @@ def list_files(
     folder = sources_file.absolute().parent
     files: dict[str, SourceFile] = {}
     for path in settings.paths():
+        _check_path(path, folder, f"{sources_file}: {key}.path")
         pattern = folder / path
         # Path.glob rejects absolute patterns.
         found = [str(pattern)] if pattern.is_file() else glob.glob(str(pattern), recursive=True)
@@ -132,6 +133,34 @@ def twins(files: Mapping[str, SourceFile], names: Iterable[str]) -> list[str]:
         if original != name and original in files:
             found.append(f"{name} looks like a second copy of {original}: remove one")
     return list(dict.fromkeys(found))
+
+
+def _check_path(path: str, folder: Path, place: str) -> None:
+    """Raise `InputError` with what to write instead for a path that names no files."""
+    if "://" in path:
+        raise InputError(
+            f"{place}: {path} is not on this machine: copy it to a folder first (a tool of the"
+            " store syncs only what changed), and name that folder's files, such as"
+            " data/events/*.parquet"
+        )
+    if path.startswith("~"):
+        raise InputError(f"{place}: ~ is not expanded: write {os.path.expanduser(path)}")
+    if (folder / path).is_dir():
+        raise InputError(f"{place}: {path} is a folder: write {glob_of(folder / path, path)}")
+
+
+def glob_of(folder: Path, shown: str) -> str:
+    """A glob of the files in a folder, by the ending that most of them have."""
+    for pattern in ("*", "**/*"):
+        names = [str(found).lower() for found in folder.glob(pattern) if found.is_file()]
+        found = [
+            max((ending for ending in _ENDINGS if name.endswith(ending)), key=len, default="")
+            for name in names
+        ]
+        endings = Counter(filter(None, found)).most_common(1)
+        if endings:
+            return f"{shown.rstrip('/')}/{pattern}{endings[0][0]}"
+    return f"{shown.rstrip('/')}/*.parquet (there are no such files yet)"
 
 
 def _source_file(path: str, folder: Path, file_format: FileFormat | None, key: str) -> SourceFile:

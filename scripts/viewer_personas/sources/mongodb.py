@@ -268,6 +268,16 @@ class MongoCollection:
         return sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
 
+def sample(settings: MongoDocuments, sources_file: Path, key: str, limit: int) -> list[str]:
+    """Some documents as JSON, newest keys first; raises like `inspect_documents`."""
+    collection = inspect_documents(settings, sources_file, key)
+    with collection._connected() as client:
+        documents = client[settings.database].get_collection(settings.collection, _RAW_OPTIONS)
+        found = documents.find({}, sort=[("_id", -1)], limit=limit)
+        raw: list[bytes] = [bytes(cast(RawBSONDocument, document).raw) for document in found]
+    return [read.text for each in raw for read in readable_documents(each) if not read.problem]
+
+
 def inspect_documents(settings: MongoDocuments, sources_file: Path, key: str) -> MongoCollection:
     """Check that the collection of `contents` or `users` can be read; changes nothing.
 
