@@ -187,18 +187,19 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
         there = zone_of_event == code
         utc = events["occurred_at"][there].dt.tz_localize("UTC")
         local_time[there] = utc.dt.tz_convert(zone).dt.tz_localize(None)
+    is_watch = events["interaction"] == "watch"
+    is_believable = events["watch_seconds"].between(0, UNBELIEVABLE_WATCH_SECONDS, inclusive="left")
     events = events.assign(
+        unreadable=is_watch & events["watch_seconds"].notna() & ~is_believable,
         source_date=events["occurred_at"].dt.floor("D"),
         local_hour_at=pd.Series(local_time, index=events.index).dt.floor("h"),
-        watch_seconds=events["watch_seconds"].where(
-            events["watch_seconds"].between(0, UNBELIEVABLE_WATCH_SECONDS, inclusive="left")
-            & (events["interaction"] == "watch")
-        ),
+        watch_seconds=events["watch_seconds"].where(is_watch & is_believable),
     )
     keys = ["source_date", "user_id", "local_hour_at", "content_id", "interaction"]
     groups = events.groupby(keys, observed=True, dropna=False, sort=False)
     hours = groups.agg(first_at=("occurred_at", "min"))
     hours["watch_seconds"] = groups["watch_seconds"].sum(min_count=1)
+    hours["unreadable"] = groups["unreadable"].any()
     hours = hours.reset_index()
     day_starts = pd.Timedelta(hours=variables["day_starts_at_hour"])
     hours["activity_date"] = (hours["local_hour_at"] - day_starts).dt.floor("D")
@@ -215,10 +216,11 @@ def to_content_days(hours: Frame, contents: Frame, variables: dict[str, Any]) ->
     days["interactions"] = groups.size()
     days["watch_seconds"] = groups["watch_seconds"].sum(min_count=1)
     days["first_at"] = groups["first_at"].min()
+    days["unreadable"] = groups["unreadable"].any()
     days = days.reset_index()
     seconds = days["watch_seconds"]
     days["is_watched"] = (seconds >= variables["min_watch_seconds"]) | (
-        seconds.isna() & (days["watch"] > 0)
+        seconds.isna() & (days["watch"] > 0) & ~days["unreadable"]
     )
     # what was watched without a content is no content, no title and no series
     days["is_watched"] &= days["content_id"].notna()

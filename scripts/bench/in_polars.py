@@ -207,9 +207,8 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
         for row in read_seed("event_types")
     }
     seconds = pl.col("watch_seconds")
-    is_believable = (
-        (pl.col("interaction") == "watch") & (seconds >= 0) & (seconds < UNBELIEVABLE_WATCH_SECONDS)
-    )
+    is_watch = pl.col("interaction") == "watch"
+    is_believable = is_watch & (seconds >= 0) & (seconds < UNBELIEVABLE_WATCH_SECONDS)
     utc = pl.col("occurred_at").dt.replace_time_zone("UTC")
     zones = users["timezone"].unique().to_list()
     local_time = pl.coalesce(
@@ -237,6 +236,7 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
         .agg(
             first_at=pl.col("occurred_at").min(),
             watch_seconds=pl.when(is_believable.any()).then(seconds.filter(is_believable).sum()),
+            unreadable=(is_watch & seconds.is_not_null() & ~is_believable).any(),
         )
         .select(
             "user_id",
@@ -244,6 +244,7 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
             "interaction",
             "first_at",
             "watch_seconds",
+            "unreadable",
             activity_date=pl.col("local_hour_at")
             .dt.offset_by(f"-{variables['day_starts_at_hour']}h")
             .dt.date(),
@@ -255,7 +256,8 @@ def to_hours(events: Frame, users: Frame, variables: dict[str, Any]) -> Frame:
 def to_content_days(hours: Frame, contents: Frame, variables: dict[str, Any]) -> Frame:
     """One row per viewer, date and content, with what the catalogue says of the content."""
     is_watched = pl.coalesce(
-        pl.col("watch_seconds") >= variables["min_watch_seconds"], pl.col("watch") > 0
+        pl.col("watch_seconds") >= variables["min_watch_seconds"],
+        (pl.col("watch") > 0) & ~pl.col("unreadable"),
     )
     return (
         hours.lazy()
@@ -264,6 +266,7 @@ def to_content_days(hours: Frame, contents: Frame, variables: dict[str, Any]) ->
             *((pl.col("interaction") == kind).sum().alias(kind) for kind in KINDS),
             interactions=pl.len(),
             watch_seconds=known_sum("watch_seconds"),
+            unreadable=pl.col("unreadable").any(),
             first_at=pl.col("first_at").min(),
         )
         .join(contents.lazy(), on="content_id", how="left")
