@@ -32,6 +32,12 @@ PERSONAS = Path(sys.executable).parent / "personas"
 # What is compared of tables that also say when and by which run they were written.
 COMPARED = {
     "raw.slices": "select * exclude (loaded_at, run_id) from raw.slices",
+    # A load that is run again looks at the documents again.
+    "raw.field_profiles": """
+        select distinct on (source, field) * exclude (run_id, loaded_at)
+        from raw.field_profiles
+        order by source, field, loaded_at desc
+    """,
     # After a build that was killed an export publishes what there is: what it was last counts.
     "raw.publications": """
         select distinct on (exposure, as_of_date) * exclude (published_at, run_id)
