@@ -28,7 +28,10 @@ Scalar = str | bool | int | float
 class Settings(BaseModel):
     """A part of the sources file: unknown keys and values of another type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # built when first used: most commands read no sources
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     def given(self) -> dict[str, Any]:
         """The keys that were set, with their values, in JSON's types."""

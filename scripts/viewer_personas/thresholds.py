@@ -12,9 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-import jinja2
-import pytz
-
 from viewer_personas.errors import InputError
 
 FILES = ("thresholds.sql", "check.sql")
@@ -29,6 +26,10 @@ class _Returned(Exception):
 
 def check_thresholds(values: Mapping[str, Any], project: Path) -> None:
     """Raise `InputError` with the name, unit and range of the first var that makes no sense."""
+    # here, because not every command needs a template engine
+    import jinja2
+    import pytz
+
     folder = project / "macros" / "definitions"
     text = "\n".join((folder / name).read_text(encoding="utf-8") for name in FILES)
     macros: dict[str, Any] = {}

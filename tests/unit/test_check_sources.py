@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,18 @@ def test_an_example_of_real_data_has_no_findings() -> None:
     found = check(sources, CHECKOUT / "seeds")
     assert found.findings == []
     assert found.sources[-1].sampled.startswith("the first 20,000 rows")
+
+
+@pytest.mark.parametrize(("unreadable", "level"), [(1, "warning"), (15, "warning"), (16, "error")])
+def test_the_check_stops_where_a_load_does(
+    service: Service, tmp_path: Path, unreadable: int, level: str
+) -> None:
+    """By the share of all documents, however few have the field."""
+    service.spoil("contents", with_values("released_on", lambda n: "x" * (n < unreadable)))
+    assert service.finding("contents.fields.released_on").level == level
+    sources = load_sources(tmp_path / "sources.yml")
+    with nullcontext() if level == "warning" else pytest.raises(InputError, match="released_on"):
+        load(sources, tmp_path / "service.duckdb", now=NOW)
 
 
 def moment(n: int) -> datetime:

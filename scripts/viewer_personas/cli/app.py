@@ -35,8 +35,6 @@ from viewer_personas.rules.check import check_files, check_population, refuse_wr
 from viewer_personas.rules.diff import as_markdown, as_text, checkout, other_side, rules_diff
 from viewer_personas.rules.explain import explain as run_explain
 from viewer_personas.rules.explain import explain_persona
-from viewer_personas.sources.check import check as run_check
-from viewer_personas.sources.draft import add_types, draft
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.sources.load import load as run_load
 from viewer_personas.summary import database_contents
@@ -81,6 +79,8 @@ def init(
         written, kept = write_settings(folder)
         text.print_lines(text.init_lines(folder, written, kept, new_vars(folder)))
         return
+    from viewer_personas.sources.draft import add_types, draft
+
     paths = {"events": events, "contents": contents or [], "users": users or []}
     is_new = not (folder / "sources.yml").exists()
     drafted = draft(folder, paths) if is_new else ""
@@ -352,6 +352,9 @@ def _sources_file(sources: Path | None) -> Path:
 
 def _check_sources(sources: Path, seeds: Path, as_json: bool) -> int:
     """Print what a sample of the sources holds; returns the exit status."""
+    # here, because no other command needs its tables of names
+    from viewer_personas.sources.check import check as run_check
+
     settings = load_sources(sources)
     with text.progress("Checking"):
         found = run_check(settings, seeds)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -24,9 +24,11 @@ from viewer_personas.export.publications import ExportSummary
 from viewer_personas.prune import PruneSummary
 from viewer_personas.rules.check import Finding
 from viewer_personas.rules.explain import Clause, Explanation, WhyNot
-from viewer_personas.sources.check import CheckResult, SourceFound
 from viewer_personas.sources.load import LoadSummary
 from viewer_personas.summary import Contents
+
+if TYPE_CHECKING:
+    from viewer_personas.sources.check import CheckResult, SourceFound
 
 Line = str | Text
 
@@ -424,7 +426,7 @@ def init_lines(
 _COLUMNS = ("field", "from", "filled", "unreadable", "examples", "kind")
 
 
-def sources_lines(found: CheckResult) -> list[RenderableType]:
+def sources_lines(found: "CheckResult") -> list[RenderableType]:
     """What `personas check` found: a table for each source, then what looks wrong, numbered."""
     lines: list[RenderableType] = []
     for source in found.sources:
@@ -440,7 +442,7 @@ def sources_lines(found: CheckResult) -> list[RenderableType]:
     return lines
 
 
-def _fields(source: SourceFound) -> RenderableType:
+def _fields(source: "SourceFound") -> RenderableType:
     rows = [
         (
             found.field,

@@ -38,7 +38,7 @@ from viewer_personas.sources import document_files, event_files, guesses
 from viewer_personas.sources.document_fields import write_fields
 from viewer_personas.sources.event_rows import REQUIRED, Clock
 from viewer_personas.sources.file_tables import SourceFile, twins
-from viewer_personas.sources.profiles import event_profiles
+from viewer_personas.sources.profiles import event_profiles, stops
 from viewer_personas.sources.sample import Row, Sample, take
 from viewer_personas.sources.synonyms import candidates, folded
 
@@ -108,8 +108,6 @@ def check(
     result, samples = CheckResult(), {}
     with TemporaryDirectory() as folder, connect(Path(":memory:")) as connection:
         raw.create_raw_tables(connection)
-        write_fields(connection, "contents", None)
-        write_fields(connection, "users", None)
         for key in ("contents", "users", "events"):
             settings = getattr(sources, key)
             if settings is None:
@@ -218,7 +216,7 @@ def _with_unit(sample: Sample) -> tuple[str, Finding] | None:
 def _with_candidates(finding: Finding, sample: Sample) -> Finding:
     name = finding.place.rpartition(".")[2]
     found = candidates(sample.key, name, sample.names_in_rows())
-    write = f"{name}: {_scalar(found[0])}" if found and not finding.write else finding.write
+    write = f"{name}: {in_one_line(found[0])}" if found and not finding.write else finding.write
     return Finding(finding.level, finding.place, finding.message, write)
 
 
@@ -312,10 +310,10 @@ def _place(sample: Sample, name: str) -> str:
     return f"{sample.key}.{'columns' if sample.key == 'events' else 'fields'}.{name}"
 
 
-def _scalar(value: Any) -> str:
+def in_one_line(value: Any) -> str:
     """A value in YAML, in one line."""
     text = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, width=1000, sort_keys=False
+        value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False
     )
     return text.removesuffix("...\n").strip()
 
@@ -325,7 +323,7 @@ def _line(name: str, mapped: Any, extra: dict[str, Any]) -> str:
     paths = mapped.paths()
     settings = {"path": paths[0] if len(paths) == 1 else paths}
     settings |= {key: value for key, value in mapped.given().items() if key != "path"}
-    return f"{name}: {_scalar({**settings, **extra})}"
+    return f"{name}: {in_one_line({**settings, **extra})}"
 
 
 def _source_found(sample: Sample, profiles: Sequence[FieldProfile]) -> SourceFound:
@@ -400,7 +398,7 @@ def _of_missing(
             "warning",
             place,
             f"no {what} has {mapped.paths()[0]!r}, but {found[0]!r} looks like it",
-            f"{name}: {_scalar(found[0])}",
+            f"{name}: {in_one_line(found[0])}",
         )
     elif important and sample.rows:
         listed = ", ".join(sample.names_in_rows()[:20])
@@ -439,8 +437,8 @@ def _of_unreadable(
         f" {examples}" + (f"; {hint}" if hint else "")
     )
     write = _line(name, mapped, settings) if settings else None
-    is_stop = profile.unreadable > stop_share * profile.filled
-    return Finding("error" if is_stop else "warning", _place(sample, name), message, write)
+    level: Literal["error", "warning"] = "error" if stops(profile, stop_share) else "warning"
+    return Finding(level, _place(sample, name), message, write)
 
 
 def _is_before_1990(text: str) -> bool:
@@ -454,15 +452,11 @@ def _of_seconds(sample: Sample, name: str, mapped: SecondsField) -> Iterator[Fin
     numbers = [number for number in numbers if number > 0]
     if len(numbers) < 5:
         return
-    middle = median(numbers)
-    place = _place(sample, name)
-    half = f"half of {len(numbers):,} are above {middle:g}"
-    if middle > 86400:
-        message = f"{half} seconds, more than a day: looks like ms"
-        yield Finding("warning", place, message, _line(name, mapped, {"unit": "ms"}))
-    elif name == "runtime_seconds" and middle < 180:
-        message = f"{half} seconds only: looks like minutes"
-        yield Finding("warning", place, message, _line(name, mapped, {"unit": "min"}))
+    if unit := guesses.usual_unit(name, numbers):
+        looks = {"ms": ", more than a day: looks like ms", "min": " only: looks like minutes"}[unit]
+        half = f"half of {len(numbers):,} are above {median(numbers):g} seconds"
+        write = _line(name, mapped, {"unit": unit})
+        yield Finding("warning", _place(sample, name), half + looks, write)
 
 
 def _of_nulls(sample: Sample) -> Iterator[Finding]:
@@ -487,7 +481,7 @@ def _of_nulls(sample: Sample) -> Iterator[Finding]:
             "warning",
             f"{sample.key}.nulls",
             f"texts that mean that there is no value, in {', '.join(places)}: {texts}{viewers}",
-            f"nulls: {_scalar(nulls)}",
+            f"nulls: {in_one_line(nulls)}",
         )
 
 
@@ -563,7 +557,7 @@ def _of_events(connection: Connection, sample: Sample, clock: Clock) -> Iterator
         write = None
         if times:
             paths = [*mapped.paths(), times[0]]
-            write = f"occurred_at: {_scalar({**mapped.given(), 'path': paths})}"
+            write = f"occurred_at: {in_one_line({**mapped.given(), 'path': paths})}"
         message = f"{dates:,} of {rows:,} are dates without times: no hours, no sessions"
         yield Finding("warning", _TIMES, message, write)
     watch = settings.columns.mapped()["watch_seconds"]
@@ -666,7 +660,7 @@ def _of_ids(connection: Connection, samples: dict[str, Sample]) -> Iterator[Find
         better = _better_path(sample, wanted, share)
         if better:
             message += f"; {better[1]:.0%} match {better[0]}"
-            yield Finding("warning", f"{key}.id", message, f"id: {_scalar(better[0])}")
+            yield Finding("warning", f"{key}.id", message, f"id: {in_one_line(better[0])}")
             continue
         for change, how in _CHANGES.items():
             changed = {how(text) for text in there}

@@ -8,11 +8,9 @@ from viewer_personas.config import FileDocuments, MongoDocuments
 from viewer_personas.database.raw import FieldProfile
 from viewer_personas.database.sql import Connection, literal, pointer, quoted
 from viewer_personas.mapping import (
-    ContentFields,
     IdField,
     RightsField,
     TimeField,
-    UserFields,
 )
 from viewer_personas.sources.fields import (
     WHAT,
@@ -23,7 +21,7 @@ from viewer_personas.sources.fields import (
     time,
 )
 
-TABLES = {"contents": "content_fields", "users": "user_fields"}
+FIELD_TABLES = {"contents": "content_fields", "users": "user_fields"}
 """The raw table of documents -> the one of their fields."""
 
 _TYPES = {
@@ -40,14 +38,14 @@ _EXAMPLE_LENGTH = 60
 
 
 def write_fields(
-    connection: Connection, table: str, settings: FileDocuments | MongoDocuments | None
+    connection: Connection, table: str, settings: FileDocuments | MongoDocuments
 ) -> list[FieldProfile]:
     """Replace `raw.content_fields` or `raw.user_fields` by the fields of all documents.
 
     All, because the mapping may have changed. Returns the profiles of the mapped fields.
     """
-    mapped = (settings.fields if settings else _fields(table)).mapped()
-    constants = settings.constants.given() if settings else {}
+    mapped = settings.fields.mapped()
+    constants = settings.constants.given()
     connection.execute(
         f"create or replace temp table field_texts as {_texts(table, settings, mapped)}"
     )
@@ -72,25 +70,21 @@ def write_fields(
     selected = ", ".join(
         f"coalesce({name}, []) as {name}" if name in lists else name for name in mapped
     )
-    connection.execute(f"delete from raw.{TABLES[table]}")
+    connection.execute(f"delete from raw.{FIELD_TABLES[table]}")
     connection.execute(
         f"""
-        insert into raw.{TABLES[table]} by name
+        insert into raw.{FIELD_TABLES[table]} by name
         select _id, {selected}, unreadable_fields, updated_at from field_values
         """
     )
     profiles = [
         _profile(connection, table, name, field)
         for name, field in mapped.items()
-        if settings and name not in constants
+        if name not in constants
     ]
     connection.execute("drop table field_texts")
     connection.execute("drop table field_values")
     return profiles
-
-
-def _fields(table: str) -> ContentFields | UserFields:
-    return ContentFields() if table == "contents" else UserFields()
 
 
 def _type(field: Any) -> str:
@@ -138,7 +132,7 @@ class _Reader:
 
 def _texts(table: str, settings: Any, mapped: dict[str, Any]) -> str:
     """A query of the text of each field, null if nothing stands there, and of its JSON type."""
-    nulls = settings.nulls if settings else []
+    nulls = settings.nulls
     reader = _Reader()
     selected = {}
     for name, field in mapped.items():
@@ -153,7 +147,7 @@ def _texts(table: str, settings: Any, mapped: dict[str, Any]) -> str:
         else:
             text = " || ' ' || ".join(there(field, value.plain, nulls) for value in values)
         selected |= {_text(name): text, quoted(f"{name}: type"): kind}
-    where = settings.where if settings else {}
+    where = settings.where
     wanted = conditions(where, {path: reader.value(path).plain for path in where})
     columns = ", ".join(f"{value} as {name}" for name, value in selected.items())
     return f"select _id, updated_at, {columns} from {reader.source(table)} where {wanted}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from viewer_personas.config import FileDocuments
 from viewer_personas.database.raw import replace_documents
-from viewer_personas.database.sql import Connection, literal, scalar
+from viewer_personas.database.sql import Connection, literal
 from viewer_personas.errors import InputError
 from viewer_personas.sources.document_fields import document_columns
 from viewer_personas.sources.event_rows import near
@@ -17,8 +17,8 @@ from viewer_personas.sources.file_tables import (
     has_column,
     layout_of,
     list_files,
+    name_bad_lines,
     readable,
-    reject_lines,
     rows_of,
     twins,
 )
@@ -38,23 +38,14 @@ class DocumentFiles:
         """Replace `raw.contents` or `raw.users` by the documents; returns warnings."""
         with readable(self.files):
             repeated = replace_documents(connection, table, _documents_select(self))
-        self._reject_bad_lines(connection, table)
+        for file in self.files:
+            name_bad_lines(connection, file, f"{table}: {file.name}")
         found = twins({file.name: file for file in self.files}, [file.name for file in self.files])
         if repeated:
             found.append(
                 f"{table}: {repeated} documents repeat the id of another and were left out"
             )
         return found
-
-    def _reject_bad_lines(self, connection: Connection, table: str) -> None:
-        """Give the rejected lines that are no JSON their number and text."""
-        for file in self.files:
-            source = f"{table}: {file.name}"
-            condition = "source = ? and row is null"
-            query = f"select count(*) from raw.rejected_events where {condition}"
-            if scalar(connection, query, [source]):
-                connection.execute(f"delete from raw.rejected_events where {condition}", [source])
-                reject_lines(connection, file, source)
 
 
 def inspect_documents(

@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from viewer_personas.config import (
     FileContents,
     FileEvents,
@@ -28,7 +26,7 @@ from viewer_personas.mapping import (
     UserFields,
 )
 from viewer_personas.sources import guesses
-from viewer_personas.sources.check import CheckResult, check, texts_at, values_at
+from viewer_personas.sources.check import CheckResult, check, in_one_line, texts_at, values_at
 from viewer_personas.sources.event_rows import REQUIRED, Clock
 from viewer_personas.sources.file_tables import glob_of
 from viewer_personas.sources.sample import Sample, take
@@ -39,7 +37,6 @@ _KINDS: dict[str, tuple[Any, Any]] = {
     "contents": (FileContents, ContentFields),
     "users": (FileUsers, UserFields),
 }
-_SHORTEST_RUNTIME = 180
 
 
 def draft(folder: Path, paths: Mapping[str, Sequence[str]], now: datetime | None = None) -> str:
@@ -150,13 +147,10 @@ def _settings(sample: Sample, name: str, field: Any, path: str) -> str | dict[st
 
 
 def _unit(name: str, path: str, texts: Sequence[str]) -> dict[str, Any]:
-    numbers = sorted(float(text) for text in texts if guesses.is_number(text))
-    middle = numbers[len(numbers) // 2] if numbers else 0
-    if middle > 86400 or path.lower().endswith(("_ms", "millis", "milliseconds")):
+    if path.lower().endswith(("_ms", "millis", "milliseconds")):
         return {"unit": "ms"}
-    if name == "runtime_seconds" and 0 < middle < _SHORTEST_RUNTIME:
-        return {"unit": "min"}
-    return {}
+    unit = guesses.usual_unit(name, [float(text) for text in texts if guesses.is_number(text)])
+    return {"unit": unit} if unit else {}
 
 
 def _checked(file: Path, settings: dict[str, Any], now: datetime | None) -> CheckResult:
@@ -181,7 +175,7 @@ def _text(
         for name, value in source.items():
             if name != part:
                 guess = "    # guess" if name in ("id", "nulls") else ""
-                lines.append(f"  {name}: {_flow(value)}{guess}")
+                lines.append(f"  {name}: {in_one_line(value)}{guess}")
         lines.append(f"  {part}:" if source[part] else f"  {part}: {{}}")
         used = {source.get("id"), *(_path(value) for value in source[part].values())}
         left = [each for each in samples[key].names_in_rows() if each not in used]
@@ -194,7 +188,9 @@ def _text(
                     said = f"{read:.0%} of {rows:,} rows read"
                 texts = texts_at(samples[key], _path(source[part][name]))
                 example = f"; e.g. {_shown(texts[0])}" if texts else ""
-                lines.append(f"    {name}: {_flow(source[part][name])}    # guess: {said}{example}")
+                lines.append(
+                    f"    {name}: {in_one_line(source[part][name])}    # guess: {said}{example}"
+                )
             elif (name in REQUIRED and key == "events") or name == "title":
                 there = _shown(", ".join(left[:12]), 200) or "no other names"
                 lines.append(f"    # {name}:    # not found; there are {there}")
@@ -208,13 +204,6 @@ def _path(value: str | dict[str, Any]) -> str:
 def _shown(text: str, length: int = 40) -> str:
     """A text that stays within its comment."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:length]
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False
-    )
-    return text.removesuffix("...\n").strip()
 
 
 def add_types(folder: Path, written: Sequence[Path]) -> list[str]:

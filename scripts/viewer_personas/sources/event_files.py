@@ -38,11 +38,13 @@ from viewer_personas.sources.file_tables import (
     has_column,
     layout_of,
     list_files,
+    name_bad_lines,
     readable,
-    reject_lines,
     rows_of,
     twins,
 )
+from viewer_personas.sources.guesses import epoch_unit
+from viewer_personas.sources.synonyms import folded
 
 # Part of every slice's identity: increase it when the same file gives different rows.
 _READER_VERSION = 2
@@ -246,16 +248,7 @@ def _insert_rejected(
         )
     connection.execute("drop table file_names")
     for name in names:
-        _name_bad_lines(connection, events, name)
-
-
-def _name_bad_lines(connection: Connection, events: EventFiles, name: str) -> None:
-    """Give the rejected lines of a file that are no JSON their number and text."""
-    nameless = "source = $name and row is null"
-    query = f"select count(*) from raw.rejected_events where {nameless}"
-    if scalar(connection, query, {"name": name}):
-        connection.execute(f"delete from raw.rejected_events where {nameless}", {"name": name})
-        reject_lines(connection, events.files[name], name)
+        name_bad_lines(connection, events.files[name], name)
 
 
 def _insert_source_files(connection: Connection, events: EventFiles) -> None:
@@ -378,7 +371,7 @@ def _scan(connection: Connection, events: EventFiles, names: list[str]) -> None:
     for name in names:
         middle = only_numbers.get(name)
         has_unit = events.settings.occurred_at.unit
-        if middle is not None and not found[name].days and (not has_unit or _likely_unit(middle)):
+        if middle is not None and not found[name].days and (not has_unit or epoch_unit(middle)):
             raise _wrong_epoch_unit(events, name, middle)
         check_unchanged(events.files[name])
     events.days.update(found)
@@ -415,12 +408,12 @@ def _near_names(
 ) -> Iterator[str]:
     """Optional columns that the file lacks, but has under a name that differs in few letters."""
     there = column_names(connection, file, layout)
-    folded = {"".join(filter(str.isalnum, name)).lower(): name for name in there}
+    by_folded_name = {folded(name): name for name in there}
     for ours, field_of_ours in events.settings.columns.mapped().items():
         if ours in REQUIRED or ours in events.settings.constants.given():
             continue
         for path in field_of_ours.paths():
-            near_name = folded.get("".join(filter(str.isalnum, path)).lower())
+            near_name = by_folded_name.get(folded(path))
             if near_name and path not in there:
                 yield (
                     f"{file.name}: there is no column {path} for {ours}, but '{near_name}':"
@@ -478,17 +471,11 @@ def _middle_time(
     return float(row[0]) if row and row[0] is not None else None
 
 
-def _likely_unit(middle: float | None) -> str | None:
-    """The unit in which a number is a time from 2001 to 2286."""
-    digits = len(f"{abs(middle):.0f}") if middle is not None else 0
-    return {10: "s", 13: "ms", 16: "us", 19: "ns"}.get(digits)
-
-
 def _wrong_epoch_unit(events: EventFiles, name: str, middle: float | None) -> InputError:
     """The times are numbers that the unit, or none, does not explain; what their size suggests."""
     column = service_name(events.settings, "occurred_at")
     unit = events.settings.occurred_at.unit
-    likely = _likely_unit(middle)
+    likely = epoch_unit(middle) if middle is not None else None
     hint = f"{middle:.0f} looks like {likely}, so set it to {likely}" if likely else ""
     hint = hint or "set it to s, ms, us or ns"
     return InputError(

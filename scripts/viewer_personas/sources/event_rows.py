@@ -17,6 +17,7 @@ from viewer_personas.sources.fields import (
     readable,
     there,
 )
+from viewer_personas.sources.synonyms import folded
 
 REQUIRED = ("user_id", "event_type", "occurred_at")
 LANDED = (
@@ -228,11 +229,6 @@ def _problem(clock: Clock, json_fields: list[str]) -> str:
 def near(wanted: str, there: list[str]) -> str:
     """The end of a message: what was probably meant, else what exists."""
     found = difflib.get_close_matches(wanted, there, n=1)
-    folded = [name for name in there if _folded(name) == _folded(wanted)]
-    found = folded or found
+    found = [name for name in there if folded(name) == folded(wanted)] or found
     listed = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
     return f"; did you mean {found[0]}?" if found else f"; known are {listed}"
-
-
-def _folded(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -302,8 +302,16 @@ def bad_lines(connection: Connection, file: SourceFile) -> Iterator[tuple[int, s
                     yield number, line.strip()
 
 
-def reject_lines(connection: Connection, file: SourceFile, source: str) -> None:
-    """Insert the lines of a file of JSON lines that are no JSON into raw.rejected_events."""
+def name_bad_lines(connection: Connection, file: SourceFile, source: str) -> None:
+    """Give the rejected lines of a file that are no JSON, and so rows of nothing, number and text.
+
+    `source` names the file in raw.rejected_events.
+    """
+    of_nothing = "source = ? and row is null"
+    query = f"select count(*) from raw.rejected_events where {of_nothing}"
+    if not scalar(connection, query, [source]):
+        return
+    connection.execute(f"delete from raw.rejected_events where {of_nothing}", [source])
     for number, line in bad_lines(connection, file):
         connection.execute(
             "insert into raw.rejected_events values (?, null, ?, to_json(?::varchar))",

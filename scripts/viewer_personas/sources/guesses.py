@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from statistics import median
 from typing import Any
 from zoneinfo import available_timezones
 
 MOST_TEXTS = 1000
+SHORT_RUNTIME_SECONDS = 180
+"""A usual runtime under this is in minutes."""
 NULL_TEXTS = ("null", "NULL", "Null", "\\N", "NaN", "nan", "None", "undefined", "N/A", "n/a", "-")
 _TIMES = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S")
 _NUMBER = re.compile(r"-?\d+([.]\d+)?([eE][+-]?\d+)?")
@@ -58,13 +61,15 @@ def time_settings(texts: Sequence[str]) -> tuple[dict[str, Any], str]:
             return {"format": formats[0]}, said
         return {"format": formats[0]}, f"looks like {formats[0]}"
     numbers = [abs(float(text)) for text in texts if is_number(text)]
-    if len(numbers) >= 0.9 * len(texts):
-        middle = median(numbers)
-        limits = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
-        for unit, low, high in limits:
-            if low <= middle < high:
-                return {"unit": unit}, f"looks like {unit} since 1970"
+    if len(numbers) >= 0.9 * len(texts) and (unit := epoch_unit(median(numbers))):
+        return {"unit": unit}, f"looks like {unit} since 1970"
     return {}, ""
+
+
+def epoch_unit(number: float) -> str | None:
+    """The unit in which a number since 1970 is a time of this age; None if there is none."""
+    limits = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
+    return next((unit for unit, low, high in limits if low <= number < high), None)
 
 
 def _read_share(texts: Sequence[str], form: str) -> float:
@@ -87,6 +92,14 @@ def seconds_settings(texts: Sequence[str]) -> tuple[dict[str, Any], str]:
     if share(texts, _ISO_DURATION) >= 0.9:
         return {"unit": "iso"}, "looks like ISO 8601 durations"
     return decimal_settings(texts)
+
+
+def usual_unit(name: str, numbers: Sequence[float]) -> str | None:
+    """The unit that the size of the usual duration of a field suggests; None: seconds."""
+    middle = median(numbers) if numbers else 0
+    if middle > 86_400:
+        return "ms"
+    return "min" if name == "runtime_seconds" and 0 < middle < SHORT_RUNTIME_SECONDS else None
 
 
 def decimal_settings(texts: Sequence[str]) -> tuple[dict[str, Any], str]:
@@ -129,8 +142,16 @@ def boolean_values(words: Iterable[str]) -> dict[str, bool | None]:
     return found
 
 
-_ZONES = {name.lower(): name for name in available_timezones()}
-_CITIES = {name.rpartition("/")[2].lower(): name for name in sorted(available_timezones())}
+@cache
+def _zones() -> dict[str, str]:
+    return {name.lower(): name for name in available_timezones()}
+
+
+@cache
+def _cities() -> dict[str, str]:
+    return {name.rpartition("/")[2].lower(): name for name in sorted(available_timezones())}
+
+
 _OF_ABBREVIATION = {"cest": "Europe/Berlin", "bst": "Europe/London", "ist": "Asia/Kolkata"}
 _OF_ABBREVIATION |= {"pst": "America/Los_Angeles", "pdt": "America/Los_Angeles"}
 _OF_ABBREVIATION |= {"cst": "America/Chicago", "cdt": "America/Chicago", "edt": "America/New_York"}
@@ -143,14 +164,14 @@ def is_zone(text: str) -> bool:
 def likely_zone(text: str) -> str | None:
     """The IANA zone that a text may mean; None if unknown."""
     plain = re.sub(r"\s+", "_", text.strip().lower())
-    if plain in _ZONES:
-        return _ZONES[plain]
+    if plain in _zones():
+        return _zones()[plain]
     offset = re.fullmatch(r"(?:utc|gmt)?_?([+-])0?(\d{1,2})(?::?00)?", plain)
     if offset and int(offset[2]) <= 12:
         # the signs of Etc/GMT are reversed
         sign = "-" if offset[1] == "+" else "+"
         return f"Etc/GMT{sign}{offset[2]}" if int(offset[2]) else "UTC"
-    return _OF_ABBREVIATION.get(plain) or _CITIES.get(plain)
+    return _OF_ABBREVIATION.get(plain) or _cities().get(plain)
 
 
 _INTERACTIONS = (

@@ -15,7 +15,7 @@ from viewer_personas.database.raw import Report
 from viewer_personas.database.sql import Connection, scalar, transaction
 from viewer_personas.errors import InputError
 from viewer_personas.sources import document_files, event_files
-from viewer_personas.sources.document_fields import write_fields
+from viewer_personas.sources.document_fields import FIELD_TABLES, write_fields
 from viewer_personas.sources.event_rows import Clock
 from viewer_personas.sources.profiles import (
     check_profiles,
@@ -203,18 +203,19 @@ def _load_documents(
     report: Report,
 ) -> None:
     report(f"Loading {table}", 0, 1)
+    settings = sources.contents if table == "contents" else sources.users
     with transaction(connection):
-        if documents:
+        if documents and settings:
             summary.warnings += documents.load(connection, table)
+            summary.fields += write_fields(connection, table, settings)
         else:
             before = scalar(connection, f"select count(*) from raw.{table}")
             raw.replace_documents(connection, table, None)
+            connection.execute(f"delete from raw.{FIELD_TABLES[table]}")
             if before:
                 summary.warnings.append(
                     f"{table} are no longer configured: {before} documents were removed"
                 )
-        settings = sources.contents if table == "contents" else sources.users
-        summary.fields += write_fields(connection, table, settings)
     report(f"Loading {table}", 1, 1)
 
 

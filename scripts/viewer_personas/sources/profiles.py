@@ -9,13 +9,13 @@ from viewer_personas.database.sql import Connection, scalar
 from viewer_personas.errors import InputError
 from viewer_personas.sources.event_rows import near
 from viewer_personas.sources.fields import WHAT
+from viewer_personas.sources.guesses import SHORT_RUNTIME_SECONDS
 
 # Without these in any document, nothing can be said about contents; so they are missed even if
 # they are not mapped.
 _MISSED = {"title", "content_type", "genres"}
 _KEYS_SHOWN = 20
 _ENOUGH = 10
-_SHORT_RUNTIME_SECONDS = 180
 
 # The rows of the days that this run has read, and those without a day that it has read.
 _READ = """
@@ -121,6 +121,11 @@ def _examples(connection: Connection, run_id: str) -> list[str]:
     return [text for (text,) in rows]
 
 
+def stops(profile: FieldProfile, stop_share: float) -> bool:
+    """Whether a field is unreadable in too many of the rows for a load."""
+    return profile.unreadable > stop_share * profile.rows
+
+
 def check_profiles(
     connection: Connection, sources: Sources, profiles: Iterable[FieldProfile]
 ) -> list[str]:
@@ -129,17 +134,17 @@ def check_profiles(
     Raises `InputError` if a field is unreadable in more than `unreadable.stop_share` of the rows.
     """
     limits = sources.unreadable
-    warnings, stops = [], []
+    warnings, stopping = [], []
     for profile in profiles:
-        if profile.unreadable > limits.stop_share * profile.rows:
-            stops.append(_unreadable(profile))
+        if stops(profile, limits.stop_share):
+            stopping.append(_unreadable(profile))
         elif profile.unreadable > limits.warn_share * profile.filled:
             warnings.append(_unreadable(profile))
         warnings += _missing(connection, sources, profile)
-    if stops:
+    if stopping:
         raise InputError(
             f"{sources.file}: too much cannot be read, so nothing was changed:\n"
-            + "\n".join(f"  {line}" for line in stops)
+            + "\n".join(f"  {line}" for line in stopping)
             + f"\nCorrect the mapping, or set unreadable.stop_share (it is {limits.stop_share:g})."
             " `personas check` shows what there is."
         )
@@ -204,7 +209,7 @@ def odd_values(connection: Connection, run_id: str) -> Iterator[str]:
         "select median(runtime_seconds), count(runtime_seconds) from raw.content_fields"
         " where runtime_seconds > 0"
     ).fetchall()
-    if number >= _ENOUGH and middle < _SHORT_RUNTIME_SECONDS:
+    if number >= _ENOUGH and middle < SHORT_RUNTIME_SECONDS:
         yield (
             f"contents: half of {number} runtimes are under {middle:g} s: if they are minutes, map"
             " them so (contents.fields: {runtime_seconds: {path: …, unit: min}})"
